@@ -1,0 +1,97 @@
+"""Turns the stack, which is data, into actions of ``launch`` and ``launch_ros``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node as LaunchNode
+
+from gr2_bringup import stack
+from launch import Action, LaunchContext, LaunchDescription
+
+Values = Mapping[str, object]
+
+
+def description(
+    arguments: tuple[stack.Argument, ...],
+    nodes: Callable[[Values], list[stack.Node]],
+    includes: Callable[[Values], list[Action]] | None = None,
+) -> LaunchDescription:
+    """A launch description that declares ``arguments`` and starts ``nodes`` with the values given."""
+
+    def actions(context: LaunchContext) -> list[Action]:
+        given = {a.name: LaunchConfiguration(a.name).perform(context) for a in arguments}
+        values = stack.parse(arguments, given)
+        share = Path(get_package_share_directory(stack.PACKAGE))
+        wanted = [_node(node, share) for node in nodes(values)]
+        environment = [
+            SetEnvironmentVariable(name, value)
+            for name, value in stack.environment(share).items()
+            if name not in os.environ
+        ]
+        return environment + (includes(values) if includes else []) + wanted
+
+    declared = [
+        DeclareLaunchArgument(
+            argument.name,
+            default_value=str(argument.default).lower()
+            if isinstance(argument.default, bool)
+            else str(argument.default),
+            description=argument.help,
+            choices=list(argument.choices) or (["true", "false"] if isinstance(argument.default, bool) else None),
+        )
+        for argument in arguments
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=actions)])
+
+
+def _node(node: stack.Node, share: Path) -> LaunchNode:
+    ending = [Shutdown(reason=f"{node.name} has ended")] if node.required else None
+    return LaunchNode(
+        package=node.package,
+        executable=node.executable,
+        name=node.name,
+        parameters=[str(share / "config" / file) for file in node.parameter_files] + [dict(node.parameters)],
+        remappings=list(node.remappings),
+        output="screen",
+        emulate_tty=True,
+        on_exit=ending,
+    )
+
+
+def kortex(values: Values) -> list[Action]:
+    """The vendor's bring-up of the Gen3, where ``driver:=kortex``.
+
+    Raises:
+        stack.BadArgument: it is not installed.
+    """
+    if values["driver"] != "kortex":
+        return []
+    try:
+        folder = get_package_share_directory("kortex_bringup")
+    except PackageNotFoundError as error:
+        raise stack.BadArgument(
+            "the package kortex_bringup (ros2_kortex) is not installed: build it from source beside gr2, "
+            "or start a driver yourself and pass driver:=none"
+        ) from error
+    arguments = {
+        "robot_ip": str(values["robot_ip"]),
+        "dof": "7",
+        "gripper": "robotiq_2f_85",
+        "robot_controller": "joint_trajectory_controller",
+        "launch_rviz": "false",
+    }
+    source = PythonLaunchDescriptionSource(str(Path(folder) / "launch" / "gen3.launch.py"))
+    return [IncludeLaunchDescription(source, launch_arguments=arguments.items())]

@@ -1,0 +1,38 @@
+"""Open a shell in which the workspace is active: import rclpy, import gr2_msgs, run the nodes by hand.
+
+examples:
+  ./gr2 shell                                         interactive
+  ./gr2 shell -- python -c "import rclpy, gr2_msgs"   one command
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+PASS_ON = True  # the command to run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``gr2 shell``."""
+    parser.usage = "gr2 shell [-h] [-- command ...]"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replace this process by the shell or the command."""
+    from gr2_bringup import stack
+    from gr2_bringup.sim import share_folder
+
+    os.environ.update({k: v for k, v in stack.environment(share_folder()).items() if k not in os.environ})
+    command = args.rest
+    if not command:
+        shell = os.environ.get("SHELL", "/bin/bash")
+        os.environ["PS1"] = r"(gr2) \w\$ "
+        command = [shell, "--norc"] if shell.endswith("bash") else [shell]
+        print("gr2 shell: rclpy and gr2_msgs can be imported here; leave with Ctrl-D", file=sys.stderr)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"gr2 shell: cannot run '{command[0]}': {error.strerror}", file=sys.stderr)
+        return 127

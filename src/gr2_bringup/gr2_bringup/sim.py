@@ -1,0 +1,285 @@
+"""Run the whole stack with the simulated cell: simulator, 200 Hz controller and policy, each a process of its own,
+talking through ROS 2.
+
+examples:
+  ./gr2 sim                                   up until Ctrl-C; type instructions, or ./gr2 say "…" elsewhere
+  ./gr2 sim --headless --instruction "put the red block in the bin" --timeout 120
+  ./gr2 sim --headless --instruction "open the drawer" --keep --seed 7
+
+exit codes:
+  0  the referee saw the instruction carried out (or the stack was ended by hand)
+  1  it did not within the timeout
+  2  wrong call
+  3  the stack could not run: a process ended, the ROS domain is taken, something is missing
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import re
+import select
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from gr2_bringup import stack
+from gr2_bringup.supervisor import MissingExecutable, Supervisor
+
+SUCCESS, FAILED, WRONG_CALL, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
+READY_TIMEOUT = 60.0  # [s]
+OWN = {"record", "viewer"}  # arguments of the stack that this verb sets itself
+
+
+class StackEnded(RuntimeError):
+    """A required process of the stack has ended; the message names it."""
+
+
+class DomainTaken(RuntimeError):
+    """Another stack runs in this ROS domain."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``gr2 sim``."""
+    parser.add_argument("--instruction", help="say this as soon as the stack is ready, then wait for the referee")
+    parser.add_argument("--timeout", type=float, default=120.0, help="simulated seconds for it (default: %(default)s)")
+    parser.add_argument("--headless", action="store_true", help="no window")
+    parser.add_argument("--keep", action="store_true", help="stay up afterwards, for ./gr2 say")
+    parser.add_argument("--domain", type=int, default=None, help="ROS domain (default: ROS_DOMAIN_ID or 0)")
+    parser.add_argument("--runs", type=Path, default=None, help="folder for bags and logs (default: runs/)")
+    parser.add_argument("--no-bag", action="store_true", help="do not record")
+    group = parser.add_argument_group("the stack (same names as the launch arguments)")
+    for argument in stack.SIMULATION:
+        if argument.name not in OWN:
+            add_stack_argument(group, argument)
+
+
+def add_stack_argument(group: argparse._ArgumentGroup, argument: stack.Argument) -> None:
+    """One launch argument as a command-line option."""
+    kind = str if isinstance(argument.default, bool) else type(argument.default)
+    group.add_argument(
+        "--" + argument.name.replace("_", "-"),
+        type=kind,
+        default=argument.default,
+        choices=argument.choices or None,
+        help=f"{argument.help} (default: {argument.default or 'none'})",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the stack; see the module's docstring for the exit codes."""
+    values = stack.defaults(stack.SIMULATION) | {
+        a.name: getattr(args, a.name) for a in stack.SIMULATION if a.name not in OWN
+    }
+    problem = check(args, values)
+    if problem:
+        print(f"gr2 sim: {problem}", file=sys.stderr)
+        return WRONG_CALL
+    folder = run_folder(args.runs, args.instruction or "session")
+    values["record"] = "" if args.no_bag else str(folder / "bag")
+    values["viewer"] = wants_window(args.headless)
+    try:
+        with domain_lock(args.domain):
+            return run_stack(args, values, folder)
+    except (DomainTaken, StackEnded, MissingExecutable) as error:
+        print(f"gr2 sim: {error}", file=sys.stderr)
+        return BROKEN
+    except OSError as error:
+        print(f"gr2 sim: {error.strerror or error}: {error.filename or folder}", file=sys.stderr)
+        return BROKEN
+
+
+def check(args: argparse.Namespace, values: dict[str, object]) -> str:
+    """What is wrong with the call, in words; empty if nothing. Fills in the task of the instruction."""
+    from gr2_policy.policy import available_policies
+    from gr2_sim.tasks import UnknownTask, find_task, load_tasks
+
+    args.domain = int(os.environ.get("ROS_DOMAIN_ID") or 0) if args.domain is None else args.domain
+    if not 0 <= args.domain <= 101:
+        return f"--domain {args.domain}: ROS domains go from 0 to 101"
+    if args.timeout <= 0.0:
+        return f"--timeout {args.timeout}: must be positive"
+    for name in ("replan_rate", "camera_rate", "real_time_factor", "image_width", "image_height"):
+        if not values[name] > 0:  # type: ignore[operator]
+            return f"--{name.replace('_', '-')} {values[name]}: must be positive"
+    if values["policy"] not in available_policies():
+        return f"--policy {values['policy']}: not installed (installed: {', '.join(available_policies())})"
+    if values["task"] and values["task"] not in load_tasks():
+        return f"--task {values['task']}: unknown (known: {', '.join(load_tasks())})"
+    if args.instruction is not None:
+        if not args.instruction.strip():
+            return "--instruction is empty"
+        try:
+            task = find_task(args.instruction)
+        except UnknownTask as error:
+            return str(error)
+        values["task"] = values["task"] or task.name
+    return ""
+
+
+def wants_window(headless: bool) -> bool:
+    """Whether to open a window; says so when there is no display for one."""
+    if headless:
+        return False
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return True
+    print("gr2 sim: no display here, so no window; --headless silences this line", file=sys.stderr)
+    return False
+
+
+def run_folder(base: Path | None, title: str) -> Path:
+    """A new folder for this run's bag and logs, named after the time and the instruction."""
+    base = base or Path(os.environ.get("GR2_ROOT", ".")) / "runs"
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:48]
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    folder = base / f"{stamp}_{slug}"
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = base / f"{stamp}_{slug}_{number}"
+    return folder
+
+
+@dataclass
+class domain_lock:  # noqa: N801 - reads as a statement
+    """Holds a ROS domain against a second ``./gr2 sim`` of the same user, who would drive the same robot.
+
+    Raises:
+        DomainTaken: somebody holds it.
+    """
+
+    domain: int
+    _file: IO[str] | None = None
+
+    def __enter__(self) -> domain_lock:
+        path = Path(tempfile.gettempdir()) / f"gr2-{os.getuid()}-domain-{self.domain}.lock"
+        self._file = open(path, "a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            owner = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise DomainTaken(
+                f"ROS domain {self.domain} is used by another ./gr2 sim (process {owner}, lock {path}); "
+                f"stop it, or take another with --domain"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._file is not None
+        self._file.close()
+
+
+def share_folder() -> Path:
+    """Share folder of this package in the built workspace."""
+    from ament_index_python.packages import get_package_share_directory
+
+    return Path(get_package_share_directory(stack.PACKAGE))
+
+
+def child_environment(domain: int) -> dict[str, str]:
+    """Environment of this process and of its children; a user's own ROS settings win."""
+    ours = stack.environment(share_folder()) | {"ROS_DOMAIN_ID": str(domain)}
+    return ours | dict(os.environ) | {"ROS_DOMAIN_ID": str(domain)}
+
+
+def run_stack(args: argparse.Namespace, values: Mapping[str, object], folder: Path) -> int:
+    """Start the stack, direct it, stop it."""
+    env = child_environment(args.domain)
+    os.environ.update(env)
+    from gr2_bringup.director import Director  # reads the environment when rclpy starts
+
+    supervisor = Supervisor(stack.simulation(values), env, share_folder(), folder / "log")
+
+    def alive() -> None:
+        child = supervisor.ended()
+        if child is not None:
+            raise StackEnded(
+                f"{child.node.name} has ended with exit code {child.process.returncode}; "
+                f"its output is in {folder / 'log' / (child.node.name + '.log')}"
+            )
+
+    code = SUCCESS
+    with Director("gr2_director", alive) as director:
+        others = director.other_nodes()
+        if others:
+            raise DomainTaken(
+                f"ROS domain {args.domain} already has nodes of a stack ({', '.join(sorted(others))}); "
+                "stop them, or take another domain with --domain"
+            )
+        try:
+            supervisor.start()
+            code = direct(args, director, folder)
+        except KeyboardInterrupt:
+            code = INTERRUPTED if args.instruction and not args.keep else code
+        finally:
+            killed = supervisor.stop()
+    if killed:
+        print(f"gr2 sim: had to kill {', '.join(killed)}, which did not end by itself", file=sys.stderr)
+    report_folder(folder, recorded=bool(values["record"]))
+    return code
+
+
+def direct(args: argparse.Namespace, director, folder: Path) -> int:  # type: ignore[no-untyped-def]
+    """Say the instruction and wait for the referee; without one, pass on what the user types."""
+    start = time.monotonic()
+    if not director.wait_until(director.ready, READY_TIMEOUT):
+        raise StackEnded(f"the stack is not ready after {READY_TIMEOUT:.0f} s: {director.not_ready_because()}")
+    print(f"gr2 sim: ready after {time.monotonic() - start:.1f} s (ROS domain {args.domain})", flush=True)
+    code = SUCCESS
+    if args.instruction:
+        director.say(args.instruction)
+        code = report(director.follow(args.instruction, args.timeout, lambda outcome: None), args.instruction)
+        if not args.keep:
+            return code
+    print(
+        'gr2 sim: up until Ctrl-C. Type an instruction, or elsewhere:  ./gr2 say "open the drawer"',
+        flush=True,
+    )
+    try:
+        while True:
+            director.spin(0.2)
+            text = typed_line()
+            if text is not None:
+                director.say(text)
+    except KeyboardInterrupt:
+        return code
+
+
+def typed_line() -> str | None:
+    """A line that the user has typed, if any."""
+    if not sys.stdin or not sys.stdin.isatty():
+        return None
+    ready, _, _ = select.select([sys.stdin], [], [], 0.0)
+    return sys.stdin.readline().strip() if ready else None
+
+
+def report(outcome, instruction: str) -> int:  # type: ignore[no-untyped-def]
+    """Print how it ended; the exit code for it."""
+    if outcome is None:
+        print(f'FAILED: "{instruction}": the referee never heard of it', flush=True)
+        return FAILED
+    if outcome.success:
+        print(f'SUCCESS: "{instruction}" after {outcome.elapsed:.1f} s ({outcome.detail})', flush=True)
+        return SUCCESS
+    print(f'FAILED: "{instruction}" not done after {outcome.elapsed:.1f} s ({outcome.detail})', flush=True)
+    return FAILED
+
+
+def report_folder(folder: Path, recorded: bool) -> None:
+    """Print where the run's files are."""
+    bag = folder / "bag"
+    if recorded and bag.exists():
+        print(f"bag:  {bag}")
+    elif recorded:
+        print(f"bag:  none was finished; see {folder / 'log' / 'recorder.log'}", file=sys.stderr)
+    print(f"logs: {folder / 'log'}", flush=True)

@@ -1,0 +1,243 @@
+"""What runs: the nodes of gr2, as data.
+
+Both ways to run it read this file and nothing else: the launch files turn it into ``launch_ros`` actions, the
+runner of ``./gr2`` into supervised processes. A newcomer starts here.
+
+    sim_node ──images, joint states, /clock──► policy_node ──/trajectory_chunk──► wbc_node ──/joint_commands──► sim_node
+
+On the real arm the same policy and controller stand beside the vendor's driver instead of ``sim_node``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PACKAGE = "gr2_bringup"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One process.
+
+    Attributes:
+        package, executable, name: as for ``ros2 run`` and ``__node:=``.
+        parameter_files: YAML files, relative to this package's ``config`` folder.
+        parameters: set after the files, so they win.
+        remappings: pairs (from, to).
+        required: when it ends, everything ends.
+        realtime: belongs to the control loop; gets its core and its priority where that is permitted.
+    """
+
+    package: str
+    executable: str
+    name: str
+    parameter_files: tuple[str, ...] = ()
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    required: bool = True
+    realtime: bool = False
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One setting of the stack, offered alike by launch files and by the ``gr2`` command.
+
+    Attributes:
+        name: launch argument ``name:=``, command line ``--name`` with dashes.
+        default: also tells the type.
+        help: one line.
+        choices: if only these are allowed.
+    """
+
+    name: str
+    default: bool | int | float | str
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+COMMON = (
+    Argument("policy", "teacher", "policy to run, by its name in the entry-point group gr2.policies"),
+    Argument("replan_rate", 5.0, "chunks per second"),
+    Argument("image_width", 256, "width of both camera images [pixel]"),
+    Argument("image_height", 256, "height of both camera images [pixel]"),
+    Argument("record", "", "folder to record a rosbag2 into; empty records nothing"),
+)
+SIMULATION = COMMON + (
+    Argument("simulator", "mujoco", "simulator to run", choices=("mujoco",)),
+    Argument("scene", "table", "scene of the simulated cell"),
+    Argument("task", "", "task that the scene is arranged for; empty for any"),
+    Argument("seed", 0, "seed of the arrangement"),
+    Argument("real_time_factor", 1.0, "simulated seconds per second"),
+    Argument("camera_rate", 10.0, "images per simulated second from each camera"),
+    Argument("viewer", False, "open a window that shows the cell"),
+)
+REAL = COMMON + (
+    Argument("robot_ip", "", "address of the arm; required with driver:=kortex"),
+    Argument("armed", False, "send commands to the arm; without it the controller only prints what it would send"),
+    Argument(
+        "driver",
+        "kortex",
+        "kortex includes the vendor's bring-up; none expects a running driver (or a replayed bag)",
+        choices=("kortex", "none"),
+    ),
+    Argument("head_camera", "/head_camera", "namespace of the head camera's topics"),
+    Argument("wrist_camera", "/camera/color", "namespace of the wrist camera's topics"),
+)
+
+# Environment of every process. The profile gives shared memory a segment that holds large images: with the
+# default one, half of the frames above 512 kB are lost.
+ENVIRONMENT = {
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    "FASTRTPS_DEFAULT_PROFILES_FILE": "config/fastdds_large_images.xml",
+    "RCUTILS_COLORIZED_OUTPUT": "0",
+    "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+JOINT_TRAJECTORY_TOPIC = "/joint_trajectory_controller/joint_trajectory"  # of ros2_kortex
+
+
+class BadArgument(ValueError):
+    """An argument of the stack has an impossible value; the message names both."""
+
+
+def defaults(arguments: tuple[Argument, ...]) -> dict[str, object]:
+    """Default values by name."""
+    return {argument.name: argument.default for argument in arguments}
+
+
+def parse(arguments: tuple[Argument, ...], given: Mapping[str, str]) -> dict[str, object]:
+    """Turn strings, as launch files have them, into typed values.
+
+    Raises:
+        BadArgument: unknown name, wrong type, or not one of the choices.
+    """
+    known = {argument.name: argument for argument in arguments}
+    values = defaults(arguments)
+    for name, text in given.items():
+        if name not in known:
+            raise BadArgument(f"there is no argument '{name}' (there are: {', '.join(known)})")
+        values[name] = _typed(known[name], text)
+    return values
+
+
+def _typed(argument: Argument, text: str) -> object:
+    if argument.choices and text not in argument.choices:
+        raise BadArgument(f"{argument.name} is '{text}'; it may be {' or '.join(argument.choices)}")
+    try:
+        if isinstance(argument.default, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+        return type(argument.default)(text)
+    except (ValueError, KeyError) as error:
+        kind = type(argument.default).__name__
+        raise BadArgument(f"{argument.name} is '{text}', which is no {kind}") from error
+
+
+def simulation(values: Mapping[str, object]) -> list[Node]:
+    """Nodes of the simulated stack, in starting order.
+
+    Args:
+        values: by the names in :data:`SIMULATION`.
+    """
+    nodes = [
+        Node(
+            "gr2_sim",
+            "sim_node",
+            "sim",
+            parameters={
+                name: values[name]
+                for name in (
+                    "scene",
+                    "task",
+                    "seed",
+                    "real_time_factor",
+                    "camera_rate",
+                    "image_width",
+                    "image_height",
+                    "viewer",
+                )
+            },
+        ),
+        Node(
+            "gr2_wbc",
+            "wbc_node",
+            "wbc",
+            parameters={"use_sim_time": True, "armed": True, "resync_on_jump": True},
+            realtime=True,
+        ),
+        _policy(values, use_sim_time=True),
+    ]
+    return nodes + _recorder(values, use_sim_time=True)
+
+
+def real(values: Mapping[str, object]) -> list[Node]:
+    """Nodes of gr2 beside a real arm's driver, in starting order.
+
+    Args:
+        values: by the names in :data:`REAL`.
+
+    Raises:
+        BadArgument: the teacher, which reads a simulator's truth, was asked to drive a real arm; or no address.
+    """
+    if values["policy"] == "teacher" and values["armed"]:
+        raise BadArgument("policy 'teacher' reads the simulator's truth; it cannot drive a real arm")
+    if values["driver"] == "kortex" and not values["robot_ip"]:
+        raise BadArgument("robot_ip is empty; give the arm's address, e.g. robot_ip:=192.168.1.10")
+    cameras = tuple(
+        (f"/{name}_camera/{topic}", f"{values[f'{name}_camera']}/{topic}")
+        for name in ("head", "wrist")
+        for topic in ("image_raw", "camera_info")
+        if values[f"{name}_camera"] != f"/{name}_camera"
+    )
+    nodes = [
+        Node(
+            "gr2_wbc",
+            "wbc_node",
+            "wbc",
+            parameters={"use_sim_time": False, "armed": values["armed"], "resync_on_jump": False},
+            remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC),),
+            realtime=True,
+        ),
+        _policy(values, use_sim_time=False, remappings=cameras),
+    ]
+    return nodes + _recorder(values, use_sim_time=False, remappings=cameras)
+
+
+def _policy(values: Mapping[str, object], use_sim_time: bool, remappings: tuple[tuple[str, str], ...] = ()) -> Node:
+    names = ("policy", "replan_rate", "image_width", "image_height")
+    return Node(
+        "gr2_policy",
+        "policy_node",
+        "policy",
+        parameters={name: values[name] for name in names} | {"use_sim_time": use_sim_time},
+        remappings=remappings,
+    )
+
+
+def _recorder(
+    values: Mapping[str, object], use_sim_time: bool, remappings: tuple[tuple[str, str], ...] = ()
+) -> list[Node]:
+    if not values["record"]:
+        return []
+    return [
+        Node(
+            "gr2_tools",
+            "recorder_node",
+            "recorder",
+            parameters={"output": str(Path(str(values["record"])).absolute()), "use_sim_time": use_sim_time},
+            remappings=remappings,
+            required=False,
+        )
+    ]
+
+
+def environment(share: Path) -> dict[str, str]:
+    """Environment variables for every process.
+
+    Args:
+        share: this package's share folder, which holds ``config``.
+    """
+    return {name: str(share / value) if value.startswith("config/") else value for name, value in ENVIRONMENT.items()}

@@ -1,0 +1,46 @@
+"""The verbs of the ``gr2`` command, as data. Standard library only: it is read before anything is installed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb.
+
+    Attributes:
+        name: what the user types.
+        help: one line.
+        module: has ``add_arguments(parser)`` and ``run(args) -> int``.
+    """
+
+    name: str
+    help: str
+    module: str
+
+
+VERBS = (
+    Verb("sim", "run the whole stack with the simulated cell", "gr2_bringup.sim"),
+    Verb("say", "give a running stack an instruction", "gr2_bringup.say"),
+    Verb("record", "record a running stack into a rosbag2", "gr2_tools.record"),
+    Verb("replay", "play a rosbag2 back", "gr2_tools.replay"),
+    Verb("doctor", "tell what works on this machine", "gr2_tools.doctor"),
+    Verb("test", "run the tests", "gr2_bringup.testing"),
+    Verb("shell", "a shell in which rclpy and gr2_msgs can be imported", "gr2_bringup.shell"),
+)
+
+
+def top_level_help() -> str:
+    width = max(len(verb.name) for verb in VERBS)
+    rows = "\n".join(f"  {verb.name.ljust(width)}  {verb.help}" for verb in VERBS)
+    return f"""usage: ./gr2 VERB [options]
+
+gr2: a generative video-language-action model driving a robot arm through ROS 2.
+The first call makes a private environment in .venv (a few minutes); later ones start at once.
+
+{rows}
+
+  ./gr2 VERB --help teaches each of them. Begin with:
+  ./gr2 sim --headless --instruction "put the red block in the bin"
+"""

@@ -1,0 +1,27 @@
+from glob import glob
+
+from setuptools import find_packages, setup
+
+package = "gr2_bringup"
+
+setup(
+    name=package,
+    version="0.1.0",
+    description="What runs and how: the stack as data, launch files, the pip runner and the gr2 command.",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(exclude=["test", "test.*"]),
+    package_data={package: ["py.typed"]},
+    install_requires=["pyyaml", "rich"],
+    extras_require={"test": ["pytest"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
+        (f"share/{package}", ["package.xml"]),
+        (f"share/{package}/launch", glob("launch/*.launch.py")),
+        (f"share/{package}/config", glob("config/*")),
+    ],
+    entry_points={
+        "console_scripts": ["gr2 = gr2_bringup.cli:main"],
+    },
+    zip_safe=False,
+)

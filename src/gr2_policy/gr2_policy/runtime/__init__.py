@@ -1,0 +1,1 @@
+"""The real-time runtime: from messages to observations to chunks, without ROS."""

@@ -1,0 +1,1 @@
+"""MuJoCo twin of the Gen3 cell: scenes, tasks, scripted teachers, success checks."""

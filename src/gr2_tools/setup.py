@@ -1,0 +1,23 @@
+from setuptools import find_packages, setup
+
+package = "gr2_tools"
+
+setup(
+    name=package,
+    version="0.1.0",
+    description="What people use around a running stack: bags, diagnosis.",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(exclude=["test", "test.*"]),
+    package_data={package: ["py.typed"]},
+    install_requires=["numpy", "rosbags>=0.11,<0.12", "rich"],
+    extras_require={"test": ["pytest"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
+        (f"share/{package}", ["package.xml"]),
+    ],
+    entry_points={
+        "console_scripts": ["recorder_node = gr2_tools.recorder_node:main", "player_node = gr2_tools.player_node:main"],
+    },
+    zip_safe=False,
+)
