@@ -17,7 +17,10 @@ setup(
         (f"share/{package}", ["package.xml"]),
     ],
     entry_points={
-        "console_scripts": ["recorder_node = gr2_tools.recorder_node:main", "player_node = gr2_tools.player_node:main"],
+        "console_scripts": [
+            "recorder_node = gr2_tools.recorder_node:main",
+            "player_node = gr2_tools.player_node:main",
+        ],
     },
     zip_safe=False,
 )

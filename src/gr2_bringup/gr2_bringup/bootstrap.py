@@ -69,22 +69,17 @@ def file_digest(*paths: Path) -> str:
 
 
 def workspace_digest() -> str:
-    """Of all that a colcon build depends on. Python sources are linked, not copied, so only their names count."""
+    """Of all that a colcon build depends on; Python packages are linked, not copied, so they do not count."""
 
     def parts() -> Iterator[bytes]:
-        for path in sorted((ROOT / "src").rglob("*")):
-            if path.is_dir() or "__pycache__" in path.parts or path.suffix == ".pyc":
-                continue
-            if any(part.endswith(".egg-info") or part == "test" for part in path.parts):
-                continue
-            yield str(path.relative_to(ROOT)).encode()
-            if path.suffix in {".msg", ".srv", ".action"} or path.name in {
-                "CMakeLists.txt",
-                "package.xml",
-                "setup.py",
-                "setup.cfg",
-            }:
-                yield path.read_bytes()
+        for package in sorted(path.parent for path in (ROOT / "src").glob("*/package.xml")):
+            for path in sorted(package.rglob("*")):
+                folder = path.relative_to(package).parts[0]
+                if path.is_dir() or folder in {package.name, "test"} or ".egg-info" in str(path):
+                    continue
+                yield str(path.relative_to(ROOT)).encode()
+                if folder not in {"launch", "config"}:
+                    yield path.read_bytes()
 
     return digest(parts())
 

@@ -11,6 +11,7 @@ from gr2_msgs.msg import TaskOutcome, WbcStatus
 from gr2_msgs.srv import ResetScene
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
@@ -28,13 +29,15 @@ class Director:
     Args:
         name: of the node.
         alive: called while waiting; raises to end the wait, e.g. because a process has died.
+        domain_id: ROS domain; None for the environment's.
     """
 
-    def __init__(self, name: str, alive: Callable[[], None] = lambda: None) -> None:
-        rclpy.init()
+    def __init__(self, name: str, alive: Callable[[], None] = lambda: None, domain_id: int | None = None) -> None:
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=domain_id)
         self._alive = alive
-        self._node = rclpy.create_node(name)
-        self._executor = SingleThreadedExecutor()
+        self._node = rclpy.create_node(name, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self.status: WbcStatus | None = None
         self.outcome: TaskOutcome | None = None
@@ -54,7 +57,12 @@ class Director:
         """Leave the graph."""
         self._executor.shutdown()
         self._node.destroy_node()
-        rclpy.try_shutdown()
+        rclpy.try_shutdown(context=self._context)
+
+    @property
+    def node(self) -> Node:
+        """The node, to add publishers and subscriptions to."""
+        return self._node
 
     def _on_status(self, message: WbcStatus) -> None:
         self.status = message

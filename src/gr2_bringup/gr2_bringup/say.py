@@ -59,9 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
 def task_of(instruction: str) -> str:
     """Name of the simulated task that this instruction means; empty if there is none."""
-    from gr2_sim.tasks import UnknownTask, find_task
+    from gr2_policy.policy import UnknownInstruction
+    from gr2_sim.tasks import task_for
 
     try:
-        return str(find_task(instruction).name)
-    except UnknownTask:
+        return str(task_for(instruction).name)
+    except UnknownInstruction:
         return ""

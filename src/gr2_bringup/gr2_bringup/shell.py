@@ -1,8 +1,9 @@
-"""Open a shell in which the workspace is active: import rclpy, import gr2_msgs, run the nodes by hand.
+"""Open a shell in which the workspace is active: import rclpy and gr2_msgs, run sim_node, wbc_node, policy_node.
 
 examples:
   ./gr2 shell                                         interactive
   ./gr2 shell -- python -c "import rclpy, gr2_msgs"   one command
+  ./gr2 shell -- policy_node --ros-args -p handshake:=false    one node, here without a controller
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 PASS_ON = True  # the command to run
 
@@ -26,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
 
     os.environ.update({k: v for k, v in stack.environment(share_folder()).items() if k not in os.environ})
     command = args.rest
+    nodes = [f"{prefix}/lib/{Path(prefix).name}" for prefix in os.environ["AMENT_PREFIX_PATH"].split(":")]
+    os.environ["PATH"] = ":".join([folder for folder in nodes if Path(folder).is_dir()] + [os.environ["PATH"]])
     if not command:
         shell = os.environ.get("SHELL", "/bin/bash")
         os.environ["PS1"] = r"(gr2) \w\$ "

@@ -96,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace, values: dict[str, object]) -> str:
     """What is wrong with the call, in words; empty if nothing. Fills in the task of the instruction."""
-    from gr2_policy.policy import available_policies
-    from gr2_sim.tasks import UnknownTask, find_task, load_tasks
+    from gr2_policy.policy import UnknownInstruction, available_policies
+    from gr2_sim.tasks import load_tasks, task_for
 
     args.domain = int(os.environ.get("ROS_DOMAIN_ID") or 0) if args.domain is None else args.domain
     if not 0 <= args.domain <= 101:
@@ -115,8 +115,8 @@ def check(args: argparse.Namespace, values: dict[str, object]) -> str:
         if not args.instruction.strip():
             return "--instruction is empty"
         try:
-            task = find_task(args.instruction)
-        except UnknownTask as error:
+            task = task_for(args.instruction)
+        except UnknownInstruction as error:
             return str(error)
         values["task"] = values["task"] or task.name
     return ""

@@ -42,6 +42,7 @@ PARAMETERS: dict[str, object] = {
     "image_height": 256,
     "image_timeout": 0.5,  # [s] a camera silent for longer is reported, and no chunk is made meanwhile
     "autostart": True,
+    "handshake": True,  # false: run without a controller, e.g. on a replayed bag; a controller refuses such chunks
 }
 
 
@@ -185,7 +186,7 @@ class PolicyNode(LifecycleNode):
             self._autostart = False  # who deactivates the node by hand wants it to stay so
             self.trigger_activate()
             self.get_logger().info(f"active with policy '{self._policy.model_id}'" if self._policy else "active")
-        lost = self._session and self._wbc_session is not None and self._wbc_session != self._session
+        lost = self._value("handshake") and self._wbc_session is not None and self._wbc_session != self._session
         if self._state == "active" and lost:
             self._autostart = True
             self.get_logger().warning("the controller has ended this policy's session; asking for a new one")
@@ -194,7 +195,8 @@ class PolicyNode(LifecycleNode):
         self._watch_cameras()
 
     def _begin_handshake(self) -> None:
-        self._session, self._handshake, self._wbc_session = "", None, None
+        self._session = "" if self._value("handshake") else "offline"
+        self._handshake, self._wbc_session = None, None
         self._handshake_sent = 0.0
 
     def _follow_handshake(self) -> None:

@@ -1,1 +1,5 @@
 """MuJoCo twin of the Gen3 cell: scenes, tasks, scripted teachers, success checks."""
+
+from gr2_sim._gl import choose_backend
+
+choose_backend()

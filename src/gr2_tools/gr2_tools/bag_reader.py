@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import operator
 import struct
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,23 @@ from gr2_tools.errors import BagError, NotABag
 from gr2_tools.mcap_read import McapSource
 from gr2_tools.msgdefs import find_definition
 
-_PARSE_ERRORS = (ReaderError, apsw.Error, struct.error, ValueError, TypeError, KeyError, IndexError, EOFError)
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdError
+else:
+    from backports.zstd import ZstdError
+
+# What rosbags raises for bytes that are not what they claim to be.
+_PARSE_ERRORS = (
+    ReaderError,
+    apsw.Error,
+    ZstdError,
+    struct.error,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+)
 _IDL_SEPARATOR = "=" * 80 + "\n"
 
 
@@ -69,7 +86,9 @@ class _Part(Protocol):
     topics: list[BagTopic]
     start: int
     end: int
-    notes: list[str]
+
+    @property
+    def notes(self) -> list[str]: ...
 
     def messages(self, names: Collection[str], start: int, stop: int) -> Iterator[BagMessage]: ...
 
@@ -91,8 +110,9 @@ class BagReader:
         self.path = Path(path)
         self._stores: dict[str, Typestore] = {}
         self._parts: list[_Part] = []
+        self._notes: list[str] = []
         try:
-            self._parts = _open(self.path)
+            self._parts, self._notes = _open(self.path)
         except OSError as error:
             raise NotABag(f"cannot read {error.filename or self.path}: {error.strerror}") from error
         filled = [p for p in self._parts if p.end]
@@ -114,7 +134,7 @@ class BagReader:
     @property
     def notes(self) -> list[str]:
         """What is missing or damaged; may grow while reading."""
-        return [note for part in self._parts for note in part.notes]
+        return [*self._notes, *(note for part in self._parts for note in part.notes)]
 
     def close(self) -> None:
         """Closes the files."""
@@ -175,9 +195,11 @@ def typestore_of(topic: BagTopic) -> Typestore:
         if encoding == "ros2msg":
             store.register(get_types_from_msg(text, topic.type_name))
         else:
+            types: dict[str, Any] = {}
             for part in text.split(_IDL_SEPARATOR):
                 if part.strip():
-                    store.register(get_types_from_idl(part.split("\n", 1)[1] if part[:4] == "IDL:" else part))
+                    types.update(get_types_from_idl(part.split("\n", 1)[1] if part[:4] == "IDL:" else part))
+            store.register(types)
     except (TypesysError, IndexError, KeyError) as error:
         raise BagError(
             f"the definition of {topic.type_name} ({topic.name}) in the bag is malformed: {error}"
@@ -245,7 +267,6 @@ class _RosbagsPart:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.notes: list[str] = []
         try:
             self._reader = Reader(path)
             self._reader.open()
@@ -270,6 +291,10 @@ class _RosbagsPart:
         self.start = self._reader.start_time if filled else 0
         self.end = self._reader.end_time - 1 if filled else 0
 
+    @property
+    def notes(self) -> list[str]:
+        return []
+
     def messages(self, names: Collection[str], start: int, stop: int) -> Iterator[BagMessage]:
         connections = [c for c in self._reader.connections if c.topic in names]
         if not connections:
@@ -284,7 +309,7 @@ class _RosbagsPart:
         self._reader.close()
 
 
-def _open(path: Path) -> list[_Part]:
+def _open(path: Path) -> tuple[list[_Part], list[str]]:
     if not path.exists():
         partial = path.with_name(path.name + ".partial")
         hint = f"; an unfinished recording is at {partial}" if partial.exists() else ""
@@ -294,11 +319,11 @@ def _open(path: Path) -> list[_Part]:
     if path.name == "metadata.yaml":
         return _open_folder(path.parent)
     if path.suffix in (".mcap", ".db3"):
-        return [_open_file(path, {})]
+        return [_open_file(path, {})], []
     raise NotABag(f"{path} is no bag: expected a folder with metadata.yaml, or a .mcap or .db3 file")
 
 
-def _open_folder(path: Path) -> list[_Part]:
+def _open_folder(path: Path) -> tuple[list[_Part], list[str]]:
     metadata = path / "metadata.yaml"
     information: dict[str, Any] | None = None
     if metadata.is_file():
@@ -314,29 +339,28 @@ def _open_folder(path: Path) -> list[_Part]:
             if foreign:
                 raise NotABag(f"{path} is stored as {information['storage_identifier']!r}: only mcap and sqlite3")
             if not plain:
-                return [_RosbagsPart(path)]
+                return [_RosbagsPart(path)], []
     if information is None:
         files, listed = sorted([*path.glob("*.mcap"), *path.glob("*.db3")]), {}
         if not files:
             raise NotABag(f"{path} is no bag: it holds neither a usable metadata.yaml nor .mcap or .db3 files")
     parts: list[_Part] = []
-    missing: list[str] = []
+    notes: list[str] = []
     try:
         for file in files:
             if file.is_file():
                 parts.append(_open_file(file, listed))
             else:
-                missing.append(f"{file} is missing")
+                notes.append(f"{file} is missing")
     except (NotABag, OSError):
         for part in parts:
             part.close()
         raise
     if not parts:
-        raise NotABag(f"{path} is no bag: {', '.join(missing)}")
-    if information is None and not any(p.notes for p in parts):
-        missing.append(f"{path} has no usable metadata.yaml: read from its files")
-    parts[0].notes.extend(missing)
-    return parts
+        raise NotABag(f"{path} is no bag: {', '.join(notes)}")
+    if information is None:
+        notes.append(f"{path} has no usable metadata.yaml: read from its files")
+    return parts, notes
 
 
 def _open_file(path: Path, listed: dict[tuple[str, str], BagTopic]) -> _Part:

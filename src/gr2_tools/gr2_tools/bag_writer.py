@@ -63,9 +63,7 @@ class BagWriter:
                 raise BagExists(f"{taken} exists already: choose another name, or move it away")
         try:
             self.folder.mkdir(parents=True)
-            self._file = McapFile(
-                self.folder / f"{self.path.name}_0.mcap", _library(), compression, chunk_bytes
-            )
+            self._file = McapFile(self.folder / f"{self.path.name}_0.mcap", _library(), compression, chunk_bytes)
         except OSError as error:
             raise BagWriteError(f"cannot create {self.folder}: {error.strerror}{_advice(error)}") from error
 
@@ -132,9 +130,7 @@ class BagWriter:
         try:
             self.folder.rename(self.path)
         except OSError as error:
-            raise BagWriteError(
-                f"the recording is complete, but stays {self.folder}: {error.strerror}"
-            ) from error
+            raise BagWriteError(f"the recording is complete, but stays {self.folder}: {error.strerror}") from error
         return self.path
 
     def _failed(self, error: OSError) -> BagWriteError:
@@ -162,9 +158,7 @@ class BagWriter:
         """Closes the MCAP file and writes ``metadata.yaml``. Both, or an OSError."""
         self._file.flush()
         metadata = self._metadata()
-        text = yaml.safe_dump(
-            {"rosbag2_bagfile_information": metadata}, sort_keys=False, default_flow_style=False
-        )
+        text = yaml.safe_dump({"rosbag2_bagfile_information": metadata}, sort_keys=False, default_flow_style=False)
         target = self.folder / "metadata.yaml"
         temporary = self.folder / "metadata.yaml.tmp"
         try:

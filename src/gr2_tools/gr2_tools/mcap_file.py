@@ -69,9 +69,7 @@ class McapFile:
         OSError: from any method that writes; :meth:`cut_back` and :meth:`close` may follow.
     """
 
-    def __init__(
-        self, path: Path, library: str, compression: str = "zstd", chunk_bytes: int = 1 << 20
-    ) -> None:
+    def __init__(self, path: Path, library: str, compression: str = "zstd", chunk_bytes: int = 1 << 20) -> None:
         if compression not in COMPRESSIONS:
             raise ValueError(f"compression {compression!r} is none of {', '.join(COMPRESSIONS)}")
         self.path = path

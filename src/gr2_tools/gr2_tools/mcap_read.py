@@ -121,7 +121,9 @@ class McapSource:
         low = 0 if start is None else start
         high = 2**63 if stop is None else stop
         pending = sorted(
-            (s for s in self._segments if s.end >= low and s.start < high), key=lambda s: s.start, reverse=True
+            (s for s in self._segments if s.end >= low and s.start < high),
+            key=lambda s: s.start,
+            reverse=True,
         )
         ready: list[tuple[int, int, RawMessage]] = []
         serial = 0
@@ -164,9 +166,7 @@ class McapSource:
         if summary is None or summary.statistics is None or not summary.chunk_indexes:
             return False
         for schema in summary.schemas.values():
-            self.schemas[schema.id] = McapSchema(
-                schema.name, schema.encoding, schema.data.decode("utf-8", "replace")
-            )
+            self.schemas[schema.id] = McapSchema(schema.name, schema.encoding, schema.data.decode("utf-8", "replace"))
         for channel in summary.channels.values():
             self.channels[channel.id] = McapChannel(
                 channel.topic, channel.schema_id, channel.message_encoding, dict(channel.metadata)

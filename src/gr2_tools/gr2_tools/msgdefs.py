@@ -15,13 +15,17 @@ from functools import cache
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from rclpy.exceptions import NoTypeSupportImportedException
+from rclpy.type_support import check_for_type_support
 
 from gr2_tools.errors import UnknownType
 
 _SEPARATOR = "=" * 80
 _BUILTIN = frozenset(
-    "bool byte char float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 string wstring".split()
-)
+    f"{kind}{bits}"
+    for kind, widths in {"int": (8, 16, 32, 64), "uint": (8, 16, 32, 64), "float": (32, 64)}.items()
+    for bits in widths
+) | {"bool", "byte", "char", "string", "wstring"}
 _FIELD = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_/]*)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]", re.MULTILINE)
 _INCLUDE = re.compile(r"^\s*#include\s+[\"<]([A-Za-z0-9_/]+)\.idl[\">]", re.MULTILINE)
 
@@ -128,10 +132,10 @@ def local_hash(type_name: str) -> str:
 
 @cache
 def message_class(type_name: str) -> type:
-    """The Python class of a message type.
+    """The Python class of a message type, its compiled type support loaded.
 
     Raises:
-        UnknownType: the package or the type is missing; the text says which.
+        UnknownType: the package, the type or its type support is missing; the text says which.
     """
     package, name = split_type(type_name)
     try:
@@ -141,6 +145,10 @@ def message_class(type_name: str) -> type:
     found = getattr(module, name, None)
     if found is None:
         raise UnknownType(f"package {package} has no message {name}")
+    try:
+        check_for_type_support(found)
+    except (NoTypeSupportImportedException, AttributeError, ImportError) as error:
+        raise UnknownType(f"the type support of {type_name} does not load: build {package} again") from error
     return found
 
 

@@ -104,9 +104,9 @@ def check_chunk(chunk: Chunk, config: IntakeConfig, frame: str) -> Chunk:
             Refusal.BAD_TIMING,
             f"stamp {chunk.stamp} s and dt {chunk.dt} s; dt must lie in {config.min_dt} ... {config.max_dt} s",
         )
-    positions = np.asarray(chunk.positions, dtype=float)
-    orientations = np.asarray(chunk.orientations, dtype=float)
-    gripper = np.asarray(chunk.gripper, dtype=float)
+    positions = _numbers("positions", chunk.positions)
+    orientations = _numbers("orientations", chunk.orientations)
+    gripper = _numbers("gripper", chunk.gripper)
     horizon = len(positions) if chunk.horizon is None else chunk.horizon
     if not 1 <= horizon <= config.max_horizon:
         raise ChunkRefused(Refusal.BAD_HORIZON, f"horizon is {horizon}, expected 1 ... {config.max_horizon}")
@@ -139,6 +139,13 @@ def check_chunk(chunk: Chunk, config: IntakeConfig, frame: str) -> Chunk:
         frame_id=chunk.frame_id,
         horizon=horizon,
     )
+
+
+def _numbers(name: str, values: object) -> np.ndarray:
+    try:
+        return np.atleast_1d(np.asarray(values, dtype=float))
+    except (TypeError, ValueError) as error:
+        raise ChunkRefused(Refusal.BAD_LENGTH, f"{name} are not an array of numbers: {error}") from error
 
 
 def _unit(orientations: np.ndarray, tolerance: float) -> np.ndarray:

@@ -37,7 +37,7 @@ class IntakeConfig:
         future_tolerance: how far a stamp may lie ahead of control time [s].
         max_position_jump, max_angle_jump: first pose (at the present time) to the arm [m], [rad].
         max_position_step, max_angle_step: between successive poses [m], [rad].
-        max_reach: largest distance of a pose from base_link [m].
+        max_reach: largest coordinate of a pose in base_link [m].
     """
 
     require_handshake: bool = True

@@ -1,0 +1,86 @@
+"""The stack as data: arguments, node lists, and what the runner and the launch files make of them."""
+
+import pytest
+
+from gr2_bringup import stack
+from gr2_bringup.supervisor import MissingExecutable, command_line, executable_path
+
+
+def simulation(**given: object) -> list[stack.Node]:
+    return stack.simulation(stack.defaults(stack.SIMULATION) | given)
+
+
+def real(**given: object) -> list[stack.Node]:
+    return stack.real(stack.defaults(stack.REAL) | {"robot_ip": "192.168.1.10", "policy": "gr2"} | given)
+
+
+def test_simulation_is_simulator_controller_policy_in_processes_of_their_own() -> None:
+    nodes = simulation()
+    assert [(n.package, n.name) for n in nodes] == [("gr2_sim", "sim"), ("gr2_wbc", "wbc"), ("gr2_policy", "policy")]
+    assert all(n.required for n in nodes)
+
+
+def test_recorder_only_on_request_and_its_death_stops_nothing() -> None:
+    (recorder,) = [n for n in simulation(record="somewhere") if n.name == "recorder"]
+    assert not recorder.required
+    assert str(recorder.parameters["output"]).endswith("/somewhere")
+
+
+def test_only_the_simulated_arm_may_jump() -> None:
+    def wbc(nodes: list[stack.Node]) -> stack.Node:
+        return next(n for n in nodes if n.name == "wbc")
+
+    assert wbc(simulation()).parameters["resync_on_jump"] is True
+    assert wbc(real()).parameters["resync_on_jump"] is False
+
+
+def test_real_arm_is_a_dry_run_by_default() -> None:
+    wbc = next(n for n in real() if n.name == "wbc")
+    assert wbc.parameters["armed"] is False
+    assert ("/joint_commands", stack.JOINT_TRAJECTORY_TOPIC) in wbc.remappings
+
+
+def test_teacher_may_not_be_armed_on_a_real_arm() -> None:
+    with pytest.raises(stack.BadArgument, match="truth"):
+        real(policy="teacher", armed=True)
+
+
+def test_kortex_needs_an_address() -> None:
+    with pytest.raises(stack.BadArgument, match="robot_ip"):
+        real(robot_ip="")
+    assert real(robot_ip="", driver="none")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sed": "1"}, "no argument 'sed'"),
+        ({"seed": "one"}, "seed is 'one', which is no int"),
+        ({"viewer": "perhaps"}, "viewer is 'perhaps', which is no bool"),
+        ({"simulator": "gazebo2"}, "simulator is 'gazebo2'; it may be"),
+    ],
+)
+def test_bad_arguments_are_named(given: dict, words: str) -> None:
+    with pytest.raises(stack.BadArgument, match=words):
+        stack.parse(stack.SIMULATION, given)
+
+
+def test_text_becomes_typed_values() -> None:
+    values = stack.parse(stack.SIMULATION, {"seed": "7", "viewer": "True", "replan_rate": "2"})
+    assert (values["seed"], values["viewer"], values["replan_rate"]) == (7, True, 2.0)
+
+
+def test_command_line_is_what_ros2_run_would_take(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    node = stack.Node(
+        "p", "exe", "me", ("a.yaml",), {"text": "it's", "flag": True, "real": 2.0, "whole": 3}, (("/a", "/b"),)
+    )
+    command = command_line(node, tmp_path / "exe", tmp_path)
+    assert command[:4] == [str(tmp_path / "exe"), "--ros-args", "-r", "__node:=me"]
+    assert command[4:6] == ["-r", "/a:=/b"]
+    assert command[6:8] == ["--params-file", str(tmp_path / "a.yaml")]
+    assert command[9::2] == ["text:='it''s'", "flag:=true", "real:=2.0", "whole:=3"]
+
+
+def test_missing_executable_is_named(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(MissingExecutable, match="gr2_sim/sim_node"):
+        executable_path(simulation()[0], [str(tmp_path)])

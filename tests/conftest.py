@@ -1,0 +1,120 @@
+"""Fixtures for whole-system tests: a real stack, its nodes as processes, over real DDS in a domain of its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from domain_coordinator import domain_id
+from gr2_bringup import stack
+from gr2_bringup.director import Director
+from gr2_bringup.sim import share_folder
+from gr2_bringup.supervisor import Supervisor
+from gr2_msgs.msg import WbcStatus
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+
+IMAGE = 128  # [pixel] small images leave the two cores of a test machine to the controller
+
+
+class RunningStack:
+    """A started stack with a director in it, and the arm's motion as it happened.
+
+    Attributes:
+        director: a node in the stack's domain.
+        motion: (arrival time on the steady clock [s], stamp [s], positions (7,) [rad], velocities (7,) [rad/s]).
+        states: (arrival time on the steady clock [s], state of the controller), changes only.
+    """
+
+    def __init__(self, nodes: list[stack.Node], domain: int, folder: Path) -> None:
+        self.folder = folder
+        self.domain = domain
+        self.env = dict(os.environ) | {"ROS_DOMAIN_ID": str(domain)}
+        self.supervisor = Supervisor(nodes, self.env, share_folder(), folder / "log", lambda *_: None)
+        self.motion: list[tuple[float, float, np.ndarray, np.ndarray]] = []
+        self.states: list[tuple[float, str]] = []
+        self.supervisor.start()
+        self.director = Director("gr2_test", domain_id=domain)
+        node = self.director.node
+        node.create_subscription(JointState, "/joint_states", self._on_joints, qos_profile_sensor_data)
+        node.create_subscription(WbcStatus, "/wbc_status", self._on_status, 10)
+
+    def _on_joints(self, message: JointState) -> None:
+        if "joint_7" not in message.name:
+            return  # a test's own garbage
+        index = [message.name.index(f"joint_{i}") for i in range(1, 8)]
+        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        q, v = np.array(message.position), np.array(message.velocity)
+        if np.isfinite(q).all() and len(v) == len(q):
+            self.motion.append((time.monotonic(), stamp, q[index], v[index]))
+
+    def _on_status(self, message: WbcStatus) -> None:
+        if not self.states or self.states[-1][1] != message.state_name:
+            self.states.append((time.monotonic(), message.state_name))
+
+    def ready(self, timeout: float = 60.0) -> RunningStack:
+        """Wait until a policy is active and the controller holds."""
+        assert self.director.wait_until(self.director.ready, timeout), (
+            f"not ready: {self.director.not_ready_because()}\n{self.logs()}"
+        )
+        return self
+
+    def process(self, name: str):  # type: ignore[no-untyped-def]
+        """The process of the node of this name."""
+        return next(child.process for child in self.supervisor.children if child.node.name == name)
+
+    def moving(self) -> bool:
+        """Whether a joint is now faster than 0.1 rad/s."""
+        return bool(self.motion) and float(np.abs(self.motion[-1][3]).max()) > 0.1
+
+    def at_rest(self, span: float = 0.5, limit: float = 0.02) -> bool:
+        """Whether no joint was faster than ``limit`` [rad/s] over the last ``span`` [s]."""
+        now = time.monotonic()
+        recent = [v for at, _, _, v in self.motion if at > now - span]
+        return bool(recent) and float(np.abs(recent).max()) < limit
+
+    def wait(self, condition: Callable[[], bool], timeout: float, what: str) -> float:
+        """Handle messages until the condition holds; the time it took [s]."""
+        start = time.monotonic()
+        assert self.director.wait_until(condition, timeout), f"{what}: not within {timeout} s\n{self.logs()}"
+        return time.monotonic() - start
+
+    def logs(self) -> str:
+        """What all nodes have printed."""
+        files = sorted((self.folder / "log").glob("*.log"))
+        return "\n".join(f"--- {file.stem}\n{file.read_text()[-3000:]}" for file in files)
+
+    def stop(self) -> None:
+        """Stop everything; no node may have died with a traceback or had to be killed."""
+        self.director.close()
+        killed = self.supervisor.stop()
+        assert "Traceback" not in self.logs(), self.logs()
+        assert killed == [], self.logs()
+
+
+@pytest.fixture
+def domain() -> Iterator[int]:
+    """A ROS domain that nobody else on this machine uses."""
+    with domain_id() as number:
+        yield int(number)
+
+
+@pytest.fixture
+def start(domain: int, tmp_path: Path) -> Iterator[Callable[..., RunningStack]]:
+    """Starts stacks: ``start(task=…, seed=…)`` simulated, or ``start(nodes=[…])``."""
+    running: list[RunningStack] = []
+
+    def begin(nodes: list[stack.Node] | None = None, **given: object) -> RunningStack:
+        values = stack.defaults(stack.SIMULATION) | {"image_width": IMAGE, "image_height": IMAGE} | given
+        folder = tmp_path / f"stack{len(running)}"
+        one = RunningStack(stack.simulation(values) if nodes is None else nodes, domain, folder)
+        running.append(one)
+        return one
+
+    yield begin
+    for one in running:
+        one.stop()
