@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from domain_coordinator import domain_id
+from gr2_msgs.msg import WbcStatus
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+
 from gr2_bringup import stack
 from gr2_bringup.director import Director
 from gr2_bringup.sim import share_folder
 from gr2_bringup.supervisor import Supervisor
-from gr2_msgs.msg import WbcStatus
-from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import JointState
 
 IMAGE = 128  # [pixel] small images leave the two cores of a test machine to the controller
 

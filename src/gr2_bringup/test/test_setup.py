@@ -114,7 +114,8 @@ def test_broken_stamps_mean_nothing_is_done(ran: list[str]) -> None:
 def test_builders_paths_are_replaced(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = checkout / ".venv" / "share" / "x" / "cmake"
     folder.mkdir(parents=True)
-    text = 'set(i "/opt/python/cp312-cp312/include/python3.12;/opt/python/cp312-cp312/lib/python3.12/site-packages/numpy/_core/include")'
+    builder = "/opt/python/cp312-cp312"
+    text = f'set(i "{builder}/include/python3.12;{builder}/lib/python3.12/site-packages/numpy/_core/include")'
     (folder / "export.cmake").write_text(text)
     monkeypatch.setattr(bootstrap, "venv_python", lambda: sys.executable)
     assert bootstrap.patch_wheels() == 1
@@ -136,7 +137,7 @@ def test_foreign_folder_is_not_overwritten(checkout: Path) -> None:
 
 def test_failed_command_shows_its_last_lines(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "LOG", checkout / "log" / "setup.log")
-    with pytest.raises(bootstrap.SetupError, match="(?s)digging failed.*rock below"):
+    with pytest.raises(bootstrap.SetupError, match=r"(?s)digging failed.*rock below"):
         bootstrap.run("digging", [sys.executable, "-c", "print('rock below'); raise SystemExit(3)"])
     assert "rock below" in (checkout / "log" / "setup.log").read_text()
 

@@ -12,7 +12,9 @@ import pytest
 from gr2_bringup.stack import Node
 from gr2_bringup.supervisor import Supervisor
 
-POLITE = "import signal, time; print('up', flush=True); signal.signal(signal.SIGINT, lambda *a: exit(0)); time.sleep(60)"
+POLITE = (
+    "import signal, time as t; signal.signal(signal.SIGINT, lambda *a: exit(0)); print('up', flush=True); t.sleep(60)"
+)
 STUBBORN = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 FORKING = (
     "import signal, subprocess, sys, time\n"

@@ -137,10 +137,10 @@ class BagWriter:
         """Closes what can be closed and words the error."""
         self._custom["gr2_incomplete"] = f"writing failed: {error.strerror}"
         what = f"writing {self._file.path} failed: {error.strerror}{_advice(error)}"
-        give_up = 0
+        give_up = lost = 0
         while True:
             try:
-                lost = self._file.cut_back(give_up)
+                lost += self._file.cut_back(give_up)
                 kept = self._file.statistics().message_count
                 self._complete()
             except OSError as again:
@@ -148,6 +148,8 @@ class BagWriter:
                     give_up = max(1, 2 * give_up)
                     continue
                 self._file.abandon()
+                if not self._file.path.exists():
+                    return BagWriteError(f"{what}. {self.folder} was removed while recording")
                 return BagWriteError(
                     f"{what}. What was written lies in {self.folder} without an index; `gr2 replay` can read it"
                 )
@@ -166,11 +168,12 @@ class BagWriter:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
+            temporary.rename(target)
             self._file.close({"serialized_metadata": yaml.safe_dump(metadata, sort_keys=False).strip()})
         except OSError:
             temporary.unlink(missing_ok=True)
+            target.unlink(missing_ok=True)
             raise
-        temporary.rename(target)
 
     def _metadata(self) -> dict[str, Any]:
         statistics = self._file.statistics()

@@ -38,6 +38,7 @@ from gr2_tools.write_queue import QueuedMessage, WriteQueue
 
 POLL = 0.02  # [s]
 DISCOVERY_PERIOD = 0.5  # [s]
+_EAGER_PERIOD, _EAGER_TIME = 0.1, 3.0  # [s] looks around more often in the beginning
 CLOCK_TOPIC = "/clock"
 _DEEP = 1000
 _DEEP_LARGE = 100
@@ -162,7 +163,7 @@ class Recorder:
                 break
             if now >= discover:
                 self._discover()
-                discover = now + DISCOVERY_PERIOD
+                discover = now + (_EAGER_PERIOD if now - begin < _EAGER_TIME else DISCOVERY_PERIOD)
             self._drain()
             self._reporter.tick(now, self._snapshot)
             time.sleep(POLL)
@@ -223,11 +224,13 @@ class Recorder:
         for endpoint in endpoints:
             there = type_hash_of(endpoint.topic_type_hash)
             if here and there and here != there:
+                known = name in self._recorded
                 self._warn_once(
-                    f"{name} is not recorded reliably: node {endpoint.node_name} publishes another definition of "
-                    f"{type_name} than the one installed here: build both from the same sources"
+                    f"{name} {'cannot be read from the bag in part' if known else 'is not recorded'}: node "
+                    f"{endpoint.node_name} publishes another definition of {type_name} than the one installed here: "
+                    "build both from the same sources"
                 )
-                return name in self._recorded
+                return known
         return True
 
     def _subscribe(self, name: str, type_name: str, offers: list[Qos], publishers: int) -> None:

@@ -17,7 +17,7 @@ DIAGNOSTICS_PERIOD = 1.0  # [s]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A recording at one instant; sizes in bytes, dropped and lost messages by topic."""
+    """A recording at one instant; sizes in bytes (free: None if unknown), dropped and lost messages by topic."""
 
     folder: Path
     topics: int
@@ -26,7 +26,7 @@ class Snapshot:
     backlog: int
     dropped: dict[str, int]
     lost: dict[str, int]
-    free: int
+    free: int | None
     error: str
 
 
@@ -77,6 +77,8 @@ class Reporter:
         self._publish(snapshot, "")
 
     def _space_text(self, s: Snapshot) -> str:
+        if s.free is None:
+            return f"the folder of {s.folder} does not answer any more"
         elapsed = max(1.0, time.monotonic() - self._begin)
         left = s.free / (s.size / elapsed) if s.size > 1e6 else float("inf")
         if s.free >= LOW_SPACE and left >= LOW_TIME:
@@ -107,7 +109,7 @@ class Reporter:
             "backlog_megabytes": f"{s.backlog / 1e6:.1f}",
             "dropped": sum(s.dropped.values()),
             "lost": sum(s.lost.values()),
-            "free_megabytes": f"{s.free / 1e6:.0f}",
+            "free_megabytes": "unknown" if s.free is None else f"{s.free / 1e6:.0f}",
         }
         status = DiagnosticStatus(
             level=level,

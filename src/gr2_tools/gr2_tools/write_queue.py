@@ -87,9 +87,12 @@ class WriteQueue:
         """Where the bag is being written."""
         return self._writer.folder
 
-    def free_bytes(self) -> int:
-        """Space left where the bag is being written [B]."""
-        return shutil.disk_usage(self._writer.folder).free
+    def free_bytes(self) -> int | None:
+        """Space left where the bag is being written [B]; None when that place does not answer."""
+        try:
+            return shutil.disk_usage(self._writer.path.absolute().parent).free
+        except OSError:
+            return None
 
     def add_topic(self, name: str, definition: Definition, offers: tuple[Qos, ...]) -> int:
         """Registers a topic; returns its id."""

@@ -42,11 +42,6 @@ class Motion:
     velocity: np.ndarray
     acceleration: np.ndarray
 
-    @staticmethod
-    def at_rest(position: np.ndarray, rotation: np.ndarray) -> Motion:
-        """Standing still at a pose."""
-        return Motion(position.copy(), rotation.copy(), np.zeros(6), np.zeros(6))
-
 
 class Path:
     """A chunk joined to the motion under way, over path time 0 ... duration [s].
@@ -92,6 +87,8 @@ class Path:
             join *= _JOIN_STRETCH
         self._sample_times = times * stretch
         self._grippers = chunk.gripper[ahead]
+        passed = chunk.gripper[~ahead]
+        self._gripper_before = float(passed[-1]) if passed.size and join <= config.min_join_time else None
         self.duration = self._spline.duration
         self._cap_grid, self._cap_squared = self._speed_caps(config, limits)
 
@@ -130,35 +127,34 @@ class Path:
         return math.sqrt(max(float(np.interp(time, self._cap_grid, self._cap_squared)), 0.0))
 
     def gripper(self, time: float) -> float | None:
-        """Gripper value of the last pose reached at path time [s]; None before the first."""
+        """Gripper value of the last pose reached at path time [s]; None: leave it as it is.
+
+        Before the first pose that lies ahead, the value of the pose just past holds, unless the arm is still on its
+        way to that pose.
+        """
         reached = int(np.searchsorted(self._sample_times, time + 1e-9, side="right")) - 1
-        return float(self._grippers[reached]) if reached >= 0 else None
+        return float(self._grippers[reached]) if reached >= 0 else self._gripper_before
 
     def _strained(self, join: float, config: ReferenceConfig) -> bool:
         """Whether joining within ``join`` [s] takes more than twice the reference's acceleration."""
-        for time in np.linspace(0.1, 1.0, 8) * min(join, self._spline.duration):
-            second = self._spline.evaluate(time)[2]
-            if np.linalg.norm(second[:3]) > 2.0 * config.linear_acceleration:
-                return True
-            if np.linalg.norm(second[3:]) > 2.0 * config.angular_acceleration:
-                return True
-        return False
+        _, _, second = self._spline.evaluate_many(np.linspace(0.1, 1.0, 8) * min(join, self._spline.duration))
+        linear, angular = np.linalg.norm(second[:, :3], axis=1), np.linalg.norm(second[:, 3:], axis=1)
+        return bool(
+            linear.max() > 2.0 * config.linear_acceleration or angular.max() > 2.0 * config.angular_acceleration
+        )
 
     def _speed_caps(self, config: ReferenceConfig, limits: ToolLimits) -> tuple[np.ndarray, np.ndarray]:
         """Squares of the largest scale on a grid: speed limits, then a backward pass at the braking rate to 0."""
         grid = np.linspace(0.0, self.duration, len(self._spline.coefficients) * _GRID_PER_SEGMENT + 1)
+        _, first, second = self._spline.evaluate_many(grid)
         caps = np.ones(len(grid))
-        for index, time in enumerate(grid):
-            _, first, second = self._spline.evaluate(float(time))
-            linear, angular = math.sqrt(first[:3] @ first[:3]), math.sqrt(first[3:] @ first[3:])
-            bend, turn = math.sqrt(second[:3] @ second[:3]), math.sqrt(second[3:] @ second[3:])
-            caps[index] = min(
-                1.0,
-                (limits.linear / max(linear, 1e-9)) ** 2,
-                (limits.angular / max(angular, 1e-9)) ** 2,
-                config.linear_acceleration / max(bend, 1e-9),
-                config.angular_acceleration / max(turn, 1e-9),
-            )
+        for limit, values in (
+            (limits.linear**2, np.sum(first[:, :3] ** 2, axis=1)),
+            (limits.angular**2, np.sum(first[:, 3:] ** 2, axis=1)),
+            (config.linear_acceleration, np.linalg.norm(second[:, :3], axis=1)),
+            (config.angular_acceleration, np.linalg.norm(second[:, 3:], axis=1)),
+        ):
+            caps = np.minimum(caps, limit / np.maximum(values, 1e-9))
         caps[-1] = 0.0
         gain = 2.0 * config.brake_rate * (grid[1] - grid[0])
         for index in range(len(grid) - 2, -1, -1):
@@ -173,11 +169,12 @@ class Reference:
         self._config = config
         self._limits = limits
         self._path: Path | None = None
-        self._rest = Motion.at_rest(np.zeros(3), np.eye(3))
+        self._rest = (np.zeros(3), np.eye(3))
         self._time = 0.0
         self._path_time = 0.0
         self._scale = 0.0
         self._scale_rate = 0.0
+        self._lag = 0.0
         self._abandoned = False
 
     @property
@@ -217,19 +214,26 @@ class Reference:
     def hold(self, now: float, position: np.ndarray, rotation: np.ndarray) -> None:
         """Stand still at a pose from control time ``now`` [s] on; drops the path."""
         self._path = None
-        self._rest = Motion.at_rest(position, rotation)
+        self._rest = (position.copy(), rotation.copy())
         self._time = now
         self._scale = self._scale_rate = 0.0
 
-    def splice(self, chunk: Chunk) -> None:
-        """Replace the path by one through a chunk (checked, not yet over), continuing the motion under way."""
-        motion = self._rest
-        if self._path is not None:
+    def splice(self, chunk: Chunk, arm: Motion) -> None:
+        """Replace the path by one through a chunk (checked, not yet over), continuing the motion under way.
+
+        Args:
+            chunk: the new chunk.
+            arm: the commanded motion of the tool. The path starts from it instead of the reference where the arm lags
+                so much that the path is slowed, e.g. in front of an obstacle: the reference never runs ahead.
+        """
+        motion = arm
+        if self._path is not None and self._lag <= self._config.free_lag:
             motion = self._path.motion(self._path_time, self._scale, self._scale_rate)
         self._path = Path(chunk, self._time, motion, self._config, self._limits)
         self._path_time = 0.0
         self._scale = 1.0
         self._scale_rate = 0.0
+        self._lag = 0.0
         self._abandoned = False
 
     def advance(self, now: float, period: float, hold: float, position_lag: float, angle_lag: float) -> None:
@@ -251,7 +255,7 @@ class Reference:
             elapsed = hold
         if now > self._path.chunk.end + config.max_overtime:
             self._abandoned = True
-        lag = max(position_lag / config.position_lag, angle_lag / config.angle_lag)
+        lag = self._lag = max(position_lag / config.position_lag, angle_lag / config.angle_lag)
         target = min(1.0, max(0.0, 1.0 - (lag - config.free_lag) / (1.0 - config.free_lag)))
         target = 0.0 if self._abandoned else min(target, self._path.speed_cap(self._path_time))
         lowest = self._scale - config.brake_rate * elapsed
@@ -266,7 +270,7 @@ class Reference:
     def pose(self) -> tuple[np.ndarray, np.ndarray]:
         """Reference position (3,) [m] and rotation (3, 3) now."""
         if self._path is None:
-            return self._rest.position, self._rest.rotation
+            return self._rest
         return self._path.pose(self._path_time)
 
     def twist(self, ahead: float) -> np.ndarray:

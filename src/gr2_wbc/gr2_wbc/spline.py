@@ -44,6 +44,8 @@ def _jerk_matrix(basis: np.ndarray) -> np.ndarray:
 
 _BASIS = _segment_matrix()
 _JERK = _jerk_matrix(_BASIS)
+_POWERS = np.arange(_DEGREE + 1)
+_FALLING = np.array([np.ones(6), _POWERS, _POWERS * (_POWERS - 1)])
 
 
 @lru_cache(maxsize=256)
@@ -85,6 +87,18 @@ class Spline:
         )
         value, first, second = powers @ self.coefficients[segment]
         return value, first / step, second / (step * step)
+
+    def evaluate_many(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values and derivatives as :meth:`evaluate` gives them, (k, D) each, at times (k,) [s]."""
+        scaled = np.clip(times, 0.0, self.duration) / self._step
+        segment = np.minimum(scaled.astype(int), len(self.coefficients) - 1)
+        powers = (scaled - segment)[:, None] ** np.arange(6)
+        found = []
+        for order in range(3):
+            shifted = np.zeros_like(powers)
+            shifted[:, order:] = powers[:, : 6 - order] * _FALLING[order, order:]
+            found.append(np.einsum("ta,tad->td", shifted, self.coefficients[segment]) / self._step**order)
+        return found[0], found[1], found[2]
 
 
 def fit(

@@ -1,0 +1,190 @@
+"""The quadratic program of a cycle and the solvers for it.
+
+    minimise  1/2 x^T H x + g^T x   subject to   box_lower <= x <= box_upper,  rows x >= rows_lower
+
+What counts is the solver's STATUS: OSQP answers an infeasible program with a large finite number (2143289344), and a
+single NaN poisons its workspace for good. So data are checked before they are handed over, the status after, the
+answer is clipped to its box, and a solver that failed is set up anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import daqp
+import numpy as np
+import osqp
+import scipy.sparse as sparse
+
+_FAR = 1e4  # stands for infinity: large against every velocity, harmless to the solvers' scaling
+_LARGEST_ANSWER = 1e3
+_OSQP_SETTINGS = {
+    "verbose": False,
+    "scaling": 0,
+    "adaptive_rho": False,
+    "rho": 0.2,
+    "eps_abs": 1e-4,
+    "eps_rel": 0.0,
+    "check_termination": 5,
+    "max_iter": 400,
+    "polishing": False,
+    "warm_starting": True,
+}
+
+
+class QpRejected(RuntimeError):
+    """A program was not solved. The message says what the solver reported."""
+
+
+@dataclass(eq=False)
+class Program:
+    """A quadratic program of fixed size, overwritten each cycle.
+
+    Attributes:
+        hessian: (N, N), symmetric, positive definite.
+        gradient: (N,).
+        lower, upper: (N,) box of the variables.
+        rows: (M, N).
+        rows_lower: (M,); ``-inf`` is not used, free rows have a large negative bound.
+    """
+
+    hessian: np.ndarray
+    gradient: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    rows: np.ndarray
+    rows_lower: np.ndarray
+
+    @staticmethod
+    def empty(variables: int, rows: int) -> Program:
+        """A program without costs, bounds and rows."""
+        return Program(
+            hessian=np.zeros((variables, variables)),
+            gradient=np.zeros(variables),
+            lower=np.full(variables, -_FAR),
+            upper=np.full(variables, _FAR),
+            rows=np.zeros((rows, variables)),
+            rows_lower=np.full(rows, -_FAR),
+        )
+
+    def clear(self) -> None:
+        """Back to what :meth:`empty` gives."""
+        self.hessian.fill(0.0)
+        self.gradient.fill(0.0)
+        self.lower.fill(-_FAR)
+        self.upper.fill(_FAR)
+        self.rows.fill(0.0)
+        self.rows_lower.fill(-_FAR)
+
+
+class QpSolver(Protocol):
+    """Solves programs of one fixed size."""
+
+    def solve(self, program: Program) -> np.ndarray:
+        """Minimiser (N,), inside the box.
+
+        Raises:
+            QpRejected: the data are not finite, or the solver did not report a solution.
+        """
+
+
+def make_solver(name: str, variables: int, rows: int) -> QpSolver:
+    """The solver of this name (``osqp`` or ``daqp``) for N variables and M rows.
+
+    Raises:
+        ValueError: no solver of this name.
+    """
+    if name == "osqp":
+        return OsqpSolver(variables, rows)
+    if name == "daqp":
+        return DaqpSolver()
+    raise ValueError(f"no QP solver named '{name}' (known: osqp, daqp)")
+
+
+class OsqpSolver:
+    """OSQP, set up once with a dense pattern and updated in place."""
+
+    def __init__(self, variables: int, rows: int) -> None:
+        self._shape = (variables, rows)
+        # Both matrices are handed over column by column, as OSQP stores them: the upper triangle of H, and [I; rows].
+        self._triangle = np.nonzero(np.tri(variables, dtype=bool))
+        self._constraints = np.ones((variables, rows + 1))
+        self._lower = np.empty(variables + rows)
+        self._upper = np.full(variables + rows, _FAR)
+        self._prob = self._setup()
+
+    def solve(self, program: Program) -> np.ndarray:
+        """See :class:`QpSolver`."""
+        variables = self._shape[0]
+        _require_finite(program)
+        # The lower triangle row by row is the upper one column by column.
+        hessian = program.hessian[self._triangle]
+        self._constraints[:, 1:] = program.rows.T
+        self._lower[:variables] = program.lower
+        self._lower[variables:] = program.rows_lower
+        self._upper[:variables] = program.upper
+        try:
+            answer = self._run(hessian, program.gradient)
+        except QpRejected:
+            self._prob = self._setup()
+            raise
+        return np.clip(answer, program.lower, program.upper)
+
+    def _run(self, hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        # The public update() and solve() cost as much again as the work: talk to the extension they wrap.
+        extension = self._prob._solver
+        failed = extension.update_data_mat(P_x=hessian, P_i=None, A_x=self._constraints.ravel(), A_i=None)
+        failed = failed or extension.update_data_vec(q=gradient, l=self._lower, u=self._upper)
+        failed = failed or extension.solve()
+        if failed:
+            raise QpRejected(f"OSQP refused the data (error {failed})")
+        info = extension.info
+        if info.status_val != osqp.SolverStatus.OSQP_SOLVED:
+            raise QpRejected(f"OSQP reports '{info.status}' after {info.iter} iterations")
+        answer = np.array(extension.solution.x)
+        if not np.all(np.abs(answer) < _LARGEST_ANSWER):
+            raise QpRejected(f"OSQP reports a solution, but it is {answer}")
+        return answer
+
+    def _setup(self) -> osqp.OSQP:
+        variables, rows = self._shape
+        prob = osqp.OSQP()
+        prob.setup(
+            P=sparse.csc_matrix(np.triu(np.full((variables, variables), 1e-3) + np.eye(variables))),
+            q=np.zeros(variables),
+            A=_pattern(variables, rows),
+            l=np.full(variables + rows, -_FAR),
+            u=np.full(variables + rows, _FAR),
+            **_OSQP_SETTINGS,
+        )
+        return prob
+
+
+class DaqpSolver:
+    """DAQP, an exact active-set solver: nothing is kept from one program to the next."""
+
+    def solve(self, program: Program) -> np.ndarray:
+        """See :class:`QpSolver`."""
+        _require_finite(program)
+        variables = len(program.gradient)
+        upper = np.full(variables + len(program.rows), _FAR)
+        upper[:variables] = program.upper
+        lower = np.concatenate([program.lower, program.rows_lower])
+        answer, _, flag, _ = daqp.solve(program.hessian, program.gradient, program.rows, upper, lower)
+        if flag != 1:
+            raise QpRejected(f"DAQP reports exit flag {flag}")
+        if not np.all(np.abs(answer) < _LARGEST_ANSWER):
+            raise QpRejected(f"DAQP reports a solution, but it is {answer}")
+        return np.clip(answer, program.lower, program.upper)
+
+
+def _require_finite(program: Program) -> None:
+    for name, values in vars(program).items():
+        # The sum of finite numbers of sensible size is finite; one pass, no temporary.
+        if not np.isfinite(values.sum()):
+            raise QpRejected(f"the program's {name} hold a number that is not finite")
+
+
+def _pattern(variables: int, rows: int) -> sparse.csc_matrix:
+    return sparse.csc_matrix(np.vstack([np.eye(variables), np.full((rows, variables), 1e-3)]))
