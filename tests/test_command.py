@@ -29,7 +29,7 @@ def gr2(*arguments: str, timeout: float = 240.0) -> subprocess.CompletedProcess[
         pytest.param("open the drawer", marks=pytest.mark.slow),
         pytest.param("press the red button", marks=pytest.mark.slow),
         pytest.param("stack the red block on the blue block", marks=pytest.mark.slow),
-        pytest.param("push the green block to the left", marks=pytest.mark.slow),
+        pytest.param("push the red block to the left", marks=pytest.mark.slow),
         pytest.param("pick up the yellow block", marks=pytest.mark.slow),
     ],
 )

@@ -40,12 +40,7 @@ class Referee:
     """Judges one task at a time. Feed it the truth at 10 Hz or more."""
 
     def __init__(self) -> None:
-        self._task: Task | None = None
-        self._instruction = ""
-        self._detail = "no instruction has been given"
-        self._start: SceneTruth | None = None
-        self._since: float | None = None
-        self._success = False
+        self.clear()
 
     def begin(self, instruction: str, truth: SceneTruth) -> None:
         """An instruction was given; what is true now is what the outcome is compared with."""
@@ -58,8 +53,12 @@ class Referee:
 
     def clear(self, reason: str = "no instruction has been given") -> None:
         """No task is in hand any more."""
-        self.__init__()
+        self._task: Task | None = None
+        self._instruction = ""
         self._detail = reason
+        self._start: SceneTruth | None = None
+        self._since: float | None = None
+        self._success = False
 
     def update(self, truth: SceneTruth, touched: frozenset[str]) -> Outcome:
         """Look once.

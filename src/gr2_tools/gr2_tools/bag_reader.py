@@ -166,17 +166,23 @@ class BagReader:
         topic = message.topic
         if topic.type_name not in self._stores:
             self._stores[topic.type_name] = typestore_of(topic)
-        store = self._stores[topic.type_name]
         try:
-            return store.deserialize_cdr(message.data, topic.type_name)
-        except SerdeError as error:
-            # rclpy pads a trailing empty float64[] to 8 bytes, four more than rosbags lets pass.
-            if message.data[-4:] == bytes(4):
-                try:
-                    return store.deserialize_cdr(message.data[:-4], topic.type_name)
-                except SerdeError:
-                    pass
-            raise BagError(f"{self.path}: {topic.name}: {error}") from error
+            return _from_cdr(self._stores[topic.type_name], message.data, topic.type_name)
+        except (SerdeError, TypesysError, *_PARSE_ERRORS) as error:
+            raise BagError(f"{self.path}: {topic.name}: {_one_line(error)}") from error
+
+
+def _from_cdr(store: Typestore, data: bytes, type_name: str) -> Any:
+    """Deserialises; bytes behind the message are ignored, as ROS itself does.
+
+    rclpy reserves room for the alignment of doubles also behind an empty float64[], and leaves it uninitialised:
+    up to twelve stray bytes behind a JointState without effort, which rosbags' own function would refuse.
+    """
+    if data[:2] not in (b"\x00\x00", b"\x00\x01"):
+        raise SerdeError(f"its encapsulation {data[:4].hex(' ')} is not plain CDR")
+    definition = store.get_msgdef(type_name)
+    read = definition.deserialize_cdr_le if data[1] else definition.deserialize_cdr_be
+    return read(data[4:], 0, definition.cls, store)[0]
 
 
 def typestore_of(topic: BagTopic) -> Typestore:

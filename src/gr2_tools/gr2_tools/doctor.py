@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -43,13 +44,16 @@ def run(args: argparse.Namespace) -> int:
     """Runs all checks and prints the report.
 
     Returns:
-        0 when `./gr2 sim` can run, 1 when something prevents it.
+        0 when `./gr2 sim` can run, 1 when something prevents it, 130 after Ctrl-C.
     """
     begin = time.monotonic()
     rows: list[Row] = []
     console = Console(stderr=args.json)
-    with console.status("looking at this machine …") if sys.stderr.isatty() else _Quiet():
-        rows.extend(examine(args.bags))
+    try:
+        with console.status("looking at this machine …") if sys.stderr.isatty() else nullcontext():
+            rows.extend(examine(args.bags))
+    except KeyboardInterrupt:
+        return 130
     failed = any(row.status == FAIL for row in rows)
     if args.json:
         report = {"ok": not failed, "seconds": time.monotonic() - begin, "checks": [r.as_dict() for r in rows]}
@@ -102,11 +106,3 @@ def _print(rows: list[Row], failed: bool) -> None:
 
 def _plain(text: str) -> str:
     return text.replace("[", r"\[")
-
-
-class _Quiet:
-    def __enter__(self) -> None:
-        """No spinner where nobody watches."""
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing to undo."""

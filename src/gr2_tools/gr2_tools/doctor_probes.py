@@ -22,9 +22,15 @@ TIMER_RATE = 200
 TIMER_TIME = 2.0  # [s]
 _END = "end"
 
-_SCENE = """<mujoco><worldbody><light pos="0 0 3"/><geom type="plane" size="2 2 .1" rgba=".3 .5 .3 1"/>
-<body pos="0 0 .3"><geom type="box" size=".2 .2 .2" rgba=".9 .2 .1 1"/></body>
-<camera name="c" pos="0 -1.5 1" xyaxes="1 0 0 0 .5 .9"/></worldbody></mujoco>"""
+_SCENE = """<mujoco>
+<visual><quality offsamples="0"/></visual>
+<worldbody>
+  <light pos="0 0 3" castshadow="false"/>
+  <geom type="plane" size="2 2 .1" rgba=".3 .5 .3 1"/>
+  <body pos="0 0 .3"><geom type="box" size=".2 .2 .2" rgba=".9 .2 .1 1"/></body>
+  <camera name="c" pos="0 -1.5 1" xyaxes="1 0 0 0 .5 .9"/>
+</worldbody>
+</mujoco>"""
 
 
 def timer() -> dict[str, Any]:

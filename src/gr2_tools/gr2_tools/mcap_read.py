@@ -27,10 +27,11 @@ from gr2_tools.mcap_file import MAGIC
 _HEADER = struct.Struct("<BQ")
 _CHUNK = struct.Struct("<QQQI")
 _MESSAGE = struct.Struct("<HIQQ")
+_FOOTER = struct.Struct("<QQI")
 _RUN_BYTES = 1 << 22
 # What parsing bytes raises that are not what they claim to be.
 _PARSE_ERRORS = (McapError, struct.error, ValueError, IndexError, KeyError, EOFError, OverflowError)
-_UNPACK_ERRORS = (zstandard.ZstdError, RuntimeError, EOFError, ValueError, MemoryError)
+_UNPACK_ERRORS = (zstandard.ZstdError, RuntimeError, EOFError, ValueError, MemoryError, OverflowError)
 
 
 class RawMessage(NamedTuple):
@@ -99,6 +100,7 @@ class McapSource:
         self.end = 0
         self.notes: list[str] = []
         self._segments: list[_Segment] = []
+        self._index_damaged = False
         self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 - closed by close()
         try:
             self._size = self._file.seek(0, 2)
@@ -155,13 +157,14 @@ class McapSource:
 
     def _read_summary(self) -> bool:
         """Takes schemas, channels and chunks from the summary; False when there is none to trust."""
-        self._file.seek(-len(MAGIC), 2)
-        if self._file.read(len(MAGIC)) != MAGIC:
+        if not self._summary_intact():
+            self._index_damaged = True
             return False
         self._file.seek(0)
         try:
             summary = make_reader(self._file).get_summary()
         except _PARSE_ERRORS:
+            self._index_damaged = True
             return False
         if summary is None or summary.statistics is None or not summary.chunk_indexes:
             return False
@@ -173,21 +176,41 @@ class McapSource:
             )
         for index in summary.chunk_indexes:
             head = _HEADER.size + _CHUNK.size + 4 + len(index.compression) + 8
-            self._segments.append(
-                _Segment(
-                    offset=index.chunk_start_offset + head,
-                    length=index.compressed_size,
-                    start=index.message_start_time,
-                    end=index.message_end_time,
-                    compression=index.compression,
-                    size=index.uncompressed_size,
-                    counts=dict.fromkeys(index.message_index_offsets, 0),
-                )
+            segment = _Segment(
+                offset=index.chunk_start_offset + head,
+                length=index.compressed_size,
+                start=index.message_start_time,
+                end=index.message_end_time,
+                compression=index.compression,
+                size=index.uncompressed_size,
+                counts=dict.fromkeys(index.message_index_offsets, 0),
             )
+            if segment.offset + segment.length > self._size:
+                self._index_damaged = True
+                return False
+            self._segments.append(segment)
         statistics = summary.statistics
         self.counts = {c: statistics.channel_message_counts.get(c, 0) for c in self.channels}
         self.start, self.end = statistics.message_start_time, statistics.message_end_time
         return set(statistics.channel_message_counts) <= set(self.channels)
+
+    def _summary_intact(self) -> bool:
+        """Whether the file ends as it should, and the summary is what was written."""
+        footer_size = _HEADER.size + _FOOTER.size
+        if self._size < len(MAGIC) + footer_size + len(MAGIC):
+            return False
+        footer_start = self._size - len(MAGIC) - footer_size
+        self._file.seek(footer_start)
+        footer = self._file.read(footer_size)
+        if self._file.read(len(MAGIC)) != MAGIC or footer[0] != Opcode.FOOTER:
+            return False
+        summary_start, _, crc = _FOOTER.unpack_from(footer, _HEADER.size)
+        if not summary_start:
+            return True  # without a summary, as some writers like it
+        if summary_start > footer_start:
+            return False
+        self._file.seek(summary_start)
+        return not crc or zlib.crc32(self._file.read(footer_start + footer_size - 4 - summary_start)) == crc
 
     def _scan(self) -> None:
         """Finds everything readable from the front."""
@@ -221,6 +244,10 @@ class McapSource:
             self.notes.append(
                 f"{self.path} is not complete (its writer was killed, or the copy was cut off): "
                 f"read as far as it goes, {sum(self.counts.values())} messages"
+            )
+        elif self._index_damaged:
+            self.notes.append(
+                f"{self.path}: the index at its end is damaged; read without it, {sum(self.counts.values())} messages"
             )
 
     def _scan_chunk(self, body: int, length: int) -> None:

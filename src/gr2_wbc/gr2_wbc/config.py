@@ -80,8 +80,8 @@ class ReferenceConfig:
     smoothing_frequency: float = 3.0
     min_join_time: float = 0.15
     min_duration: float = 0.2
-    linear_acceleration: float = 2.5
-    angular_acceleration: float = 8.0
+    linear_acceleration: float = 1.5
+    angular_acceleration: float = 6.0
     brake_rate: float = 4.0
     resume_rate: float = 2.0
     position_lag: float = 0.010

@@ -9,6 +9,9 @@ import numpy as np
 from gr2_wbc.robot import JointLimits
 
 
+_BRAKING_SHARE = 0.9  # of the acceleration limit; the rest covers braking in steps of a period
+
+
 class BrakingProfile:
     """How fast one may move at a distance d from a bound: gain d close by, a constant deceleration further away.
 
@@ -31,7 +34,7 @@ class BrakingProfile:
         self._knee = self._knee_speed / gain
 
     def speed(self, distance: np.ndarray) -> np.ndarray:
-        """Largest speed towards the bound [units/s] at distances (k,) [units]; negative: away from it."""
+        """Largest speed towards the bound [units/s] at distances [units], of any shape; negative: away from it."""
         near = np.maximum(self._gain * distance, -self._recovery)
         beyond = np.maximum(distance - self._knee, 0.0)
         far = np.sqrt(self._knee_speed**2 + 2.0 * self._deceleration * beyond)
@@ -41,10 +44,10 @@ class BrakingProfile:
 class JointBounds:
     """Box on the next joint velocities: velocity, braking distance to the position limits, acceleration.
 
-    A command holds its velocity for ``hold`` seconds and then brakes all joints within the common time
-    max|v| / a, so a joint at speed v goes on for at most v (hold + max(v_max / a) / 2). The position profile keeps
-    this within its limits. Where bounds contradict each other the acceleration limit is kept: a joint that starts
-    beyond a limit comes back without a jump.
+    A command moves to the new velocity v within a period, holds it for ``hold`` seconds and then brakes all joints
+    within a common time of at most T = max(v_max / a). So a joint goes on for at most
+    (v_now + v) period / 2 + v hold + v T / 2, which the position profile keeps within the limits. Where bounds
+    contradict each other the acceleration limit is kept: a joint that starts beyond a limit comes back without a jump.
     """
 
     def __init__(self, limits: JointLimits, period: float, hold: float, recovery: float) -> None:
@@ -57,18 +60,21 @@ class JointBounds:
             recovery: largest demanded speed back inside a position limit [rad/s].
         """
         self._limits = limits
+        self._half_period = 0.5 * period
         self._step = limits.acceleration * period
         tail = float(np.max(limits.velocity / limits.acceleration))
-        # One period more: the bound must hold after the step, for the velocity chosen in it.
-        self._profile = BrakingProfile(1.0 / (hold + 0.5 * tail + period), limits.acceleration, recovery)
+        gain = 1.0 / (0.5 * period + hold + 0.5 * tail)
+        self._profile = BrakingProfile(gain, _BRAKING_SHARE * limits.acceleration, recovery)
 
     def bounds(self, positions: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bound (n,) [rad/s] of the next velocities, for the commanded state now."""
         limits = self._limits
-        up = np.minimum(self._profile.speed(limits.upper - positions), limits.velocity)
-        down = np.minimum(self._profile.speed(positions - limits.lower), limits.velocity)
+        under_way = positions + self._half_period * velocities
+        room = np.array((limits.upper - under_way, under_way - limits.lower))
+        up, down = np.minimum(self._profile.speed(room), limits.velocity)
         slowest, fastest = velocities - self._step, velocities + self._step
-        return np.clip(-down, slowest, fastest), np.clip(up, slowest, fastest)
+        lower = np.minimum(np.maximum(-down, slowest), fastest)
+        return lower, np.minimum(np.maximum(up, slowest), fastest)
 
 
 def brake_velocities(velocities: np.ndarray, limits: JointLimits, period: float) -> np.ndarray:

@@ -9,7 +9,7 @@ answer is clipped to its box, and a solver that failed is set up anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Protocol
 
 import daqp
@@ -37,45 +37,40 @@ class QpRejected(RuntimeError):
     """A program was not solved. The message says what the solver reported."""
 
 
-@dataclass(eq=False)
 class Program:
-    """A quadratic program of fixed size, overwritten each cycle.
+    """A quadratic program of fixed size, overwritten each cycle; all numbers lie in one block of memory.
 
     Attributes:
         hessian: (N, N), symmetric, positive definite.
         gradient: (N,).
         lower, upper: (N,) box of the variables.
         rows: (M, N).
-        rows_lower: (M,); ``-inf`` is not used, free rows have a large negative bound.
+        rows_lower: (M,); free rows have a large negative bound.
     """
 
-    hessian: np.ndarray
-    gradient: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    rows: np.ndarray
-    rows_lower: np.ndarray
-
-    @staticmethod
-    def empty(variables: int, rows: int) -> Program:
-        """A program without costs, bounds and rows."""
-        return Program(
-            hessian=np.zeros((variables, variables)),
-            gradient=np.zeros(variables),
-            lower=np.full(variables, -_FAR),
-            upper=np.full(variables, _FAR),
-            rows=np.zeros((rows, variables)),
-            rows_lower=np.full(rows, -_FAR),
+    def __init__(self, variables: int, rows: int) -> None:
+        """A program of N variables and M rows without costs and bounds."""
+        sizes = (variables * variables, variables, variables, variables, rows * variables, rows)
+        fills = (0.0, 0.0, -_FAR, _FAR, 0.0, -_FAR)
+        self._empty = np.concatenate([np.full(size, fill) for size, fill in zip(sizes, fills, strict=True)])
+        self._numbers = self._empty.copy()
+        hessian, self.gradient, self.lower, self.upper, free, self.rows_lower = np.split(
+            self._numbers, np.cumsum(sizes)[:-1]
         )
+        self.hessian = hessian.reshape(variables, variables)
+        self.rows = free.reshape(rows, variables)
 
     def clear(self) -> None:
-        """Back to what :meth:`empty` gives."""
-        self.hessian.fill(0.0)
-        self.gradient.fill(0.0)
-        self.lower.fill(-_FAR)
-        self.upper.fill(_FAR)
-        self.rows.fill(0.0)
-        self.rows_lower.fill(-_FAR)
+        """Back to no costs and no bounds."""
+        self._numbers[:] = self._empty
+
+    def require_finite(self) -> None:
+        """Raise QpRejected if any number is not finite."""
+        # A sum is finite only if all its terms are; sums of large numbers do not overflow here.
+        if not math.isfinite(self._numbers.sum()):
+            names = ("hessian", "gradient", "lower", "upper", "rows", "rows_lower")
+            wrong = [name for name in names if not np.isfinite(getattr(self, name)).all()]
+            raise QpRejected(f"the program's {', '.join(wrong)} hold numbers that are not finite")
 
 
 class QpSolver(Protocol):
@@ -117,7 +112,7 @@ class OsqpSolver:
     def solve(self, program: Program) -> np.ndarray:
         """See :class:`QpSolver`."""
         variables = self._shape[0]
-        _require_finite(program)
+        program.require_finite()
         # The lower triangle row by row is the upper one column by column.
         hessian = program.hessian[self._triangle]
         self._constraints[:, 1:] = program.rows.T
@@ -129,7 +124,7 @@ class OsqpSolver:
         except QpRejected:
             self._prob = self._setup()
             raise
-        return np.clip(answer, program.lower, program.upper)
+        return np.minimum(np.maximum(answer, program.lower), program.upper)
 
     def _run(self, hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         # The public update() and solve() cost as much again as the work: talk to the extension they wrap.
@@ -143,7 +138,7 @@ class OsqpSolver:
         if info.status_val != osqp.SolverStatus.OSQP_SOLVED:
             raise QpRejected(f"OSQP reports '{info.status}' after {info.iter} iterations")
         answer = np.array(extension.solution.x)
-        if not np.all(np.abs(answer) < _LARGEST_ANSWER):
+        if not (np.abs(answer) < _LARGEST_ANSWER).all():
             raise QpRejected(f"OSQP reports a solution, but it is {answer}")
         return answer
 
@@ -166,7 +161,7 @@ class DaqpSolver:
 
     def solve(self, program: Program) -> np.ndarray:
         """See :class:`QpSolver`."""
-        _require_finite(program)
+        program.require_finite()
         variables = len(program.gradient)
         upper = np.full(variables + len(program.rows), _FAR)
         upper[:variables] = program.upper
@@ -174,16 +169,9 @@ class DaqpSolver:
         answer, _, flag, _ = daqp.solve(program.hessian, program.gradient, program.rows, upper, lower)
         if flag != 1:
             raise QpRejected(f"DAQP reports exit flag {flag}")
-        if not np.all(np.abs(answer) < _LARGEST_ANSWER):
+        if not (np.abs(answer) < _LARGEST_ANSWER).all():
             raise QpRejected(f"DAQP reports a solution, but it is {answer}")
-        return np.clip(answer, program.lower, program.upper)
-
-
-def _require_finite(program: Program) -> None:
-    for name, values in vars(program).items():
-        # The sum of finite numbers of sensible size is finite; one pass, no temporary.
-        if not np.isfinite(values.sum()):
-            raise QpRejected(f"the program's {name} hold a number that is not finite")
+        return np.minimum(np.maximum(answer, program.lower), program.upper)
 
 
 def _pattern(variables: int, rows: int) -> sparse.csc_matrix:

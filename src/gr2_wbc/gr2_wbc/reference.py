@@ -112,15 +112,16 @@ class Path:
             acceleration=along * (scale * scale) + velocity * scale_rate,
         )
 
-    def pose(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """Position (3,) [m] and rotation (3, 3) at path time [s]."""
-        value, _, _ = self._spline.evaluate(time)
-        return value[:3], self._base @ pin.exp3(value[3:])
+    def sample(self, time: float, ahead: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pose at path time [s], and the pose's derivative (to second order) ``ahead`` seconds of path time later.
 
-    def velocity(self, time: float) -> np.ndarray:
-        """Derivative of the pose with respect to path time, (6,) linear and angular, in the base frame."""
-        value, first, _ = self._spline.evaluate(time)
-        return np.concatenate([first[:3], angular_velocity(self._base, value[3:], first[3:])])
+        Returns:
+            Position (3,) [m], rotation (3, 3), and linear over angular velocity (6,) in the base frame.
+        """
+        value, first, second = self._spline.evaluate(time)
+        velocity = first + ahead * second
+        velocity[3:] = angular_velocity(self._base, value[3:] + ahead * first[3:], velocity[3:])
+        return value[:3], self._base @ pin.exp3(value[3:]), velocity
 
     def speed_cap(self, time: float) -> float:
         """Largest speed scale at path time [s] within the tool's limits and with the path's end at rest."""
@@ -136,11 +137,11 @@ class Path:
         return float(self._grippers[reached]) if reached >= 0 else self._gripper_before
 
     def _strained(self, join: float, config: ReferenceConfig) -> bool:
-        """Whether joining within ``join`` [s] takes more than twice the reference's acceleration."""
+        """Whether joining within ``join`` [s] takes more than 1.5 times the reference's acceleration."""
         _, _, second = self._spline.evaluate_many(np.linspace(0.1, 1.0, 8) * min(join, self._spline.duration))
         linear, angular = np.linalg.norm(second[:, :3], axis=1), np.linalg.norm(second[:, 3:], axis=1)
         return bool(
-            linear.max() > 2.0 * config.linear_acceleration or angular.max() > 2.0 * config.angular_acceleration
+            linear.max() > 1.5 * config.linear_acceleration or angular.max() > 1.5 * config.angular_acceleration
         )
 
     def _speed_caps(self, config: ReferenceConfig, limits: ToolLimits) -> tuple[np.ndarray, np.ndarray]:
@@ -267,17 +268,12 @@ class Reference:
         if self.remaining <= config.brake_rate * period * period:
             self._path_time, self._scale, self._scale_rate = self._path.duration, 0.0, 0.0
 
-    def pose(self) -> tuple[np.ndarray, np.ndarray]:
-        """Reference position (3,) [m] and rotation (3, 3) now."""
+    def sample(self, ahead: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Reference position (3,) [m] and rotation (3, 3) now, and twist (6,) [m/s, rad/s] ``ahead`` seconds later."""
         if self._path is None:
-            return self._rest
-        return self._path.pose(self._path_time)
-
-    def twist(self, ahead: float) -> np.ndarray:
-        """Reference twist (6,) [m/s, rad/s] ``ahead`` seconds from now, in the base frame."""
-        if self._path is None:
-            return np.zeros(6)
-        return self._path.velocity(self._path_time + self._scale * ahead) * self._scale
+            return *self._rest, np.zeros(6)
+        position, rotation, rate = self._path.sample(self._path_time, self._scale * ahead)
+        return position, rotation, rate * self._scale
 
     def gripper(self) -> float | None:
         """Gripper value of the last pose reached, 0 open ... 1 closed; None: leave it as it is."""

@@ -1,0 +1,212 @@
+"""Runs a policy in the simulated cell, in one process and faster than real time, through the real controller.
+
+Timing is that of the running stack: the controller at 200 Hz, the policy at a few Hz, and each chunk handed over
+some time after its observation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from gr2_policy.policy import ActionChunk, Observation, Policy
+from gr2_wbc.chunk import Chunk, ChunkRefused
+from gr2_wbc.config import ControllerConfig
+from gr2_wbc.controller import Controller, Measurement
+from gr2_wbc.robots import load_robot
+
+from gr2_sim.build import ARM_JOINTS, ROBOT
+from gr2_sim.referee import Outcome, Referee
+from gr2_sim.world import World
+
+CONTROL_PERIOD = 0.005
+REFEREE_PERIOD = 0.1
+GAP_BEFORE_START = 0.1
+"""Time [s] that the controller runs before the instruction is given."""
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How an episode is run.
+
+    Attributes:
+        replan_period: between observations that the policy is given [s].
+        policy_delay: from an observation to its chunk being used [s].
+        time_limit: an episode that lasts longer has failed [s].
+        settle: time the episode goes on after success [s].
+        images: camera names that observations carry; none: no drawing.
+        width, height: of the images [px].
+    """
+
+    replan_period: float = 0.2
+    policy_delay: float = 0.1
+    time_limit: float = 30.0
+    settle: float = 0.0
+    images: tuple[str, ...] = ()
+    width: int = 256
+    height: int = 256
+
+
+@dataclass(frozen=True)
+class Episode:
+    """How an episode went.
+
+    Attributes:
+        task, seed, instruction: what was asked for, in which arrangement.
+        success: what the referee found.
+        duration: time [s] from the instruction to success, or to the time limit.
+        detail: the condition in words, with its figures, at the end.
+        chunks, refused: chunks handed to the controller and refused by it.
+        stopped: why the controller stopped for good; empty: it did not.
+        tool_path: (n, 3) measured tool positions [m] at 10 Hz.
+    """
+
+    task: str
+    seed: int
+    instruction: str
+    success: bool
+    duration: float
+    detail: str
+    chunks: int
+    refused: int
+    stopped: str
+    tool_path: np.ndarray
+
+
+class Rollout:
+    """Runs episodes of one policy in one world.
+
+    Args:
+        world: the cell.
+        policy: what is to be run.
+        config: see RolloutConfig.
+    """
+
+    def __init__(self, world: World, policy: Policy, config: RolloutConfig | None = None) -> None:
+        self.world = world
+        self.policy = policy
+        self.config = config or RolloutConfig()
+        self._robot = load_robot(ROBOT)
+
+    def run(self, task: str, seed: int, instruction: str = "") -> Episode:
+        """One episode from a reset to success or the time limit.
+
+        Args:
+            task: the task that the scene is arranged for.
+            seed: the arrangement's seed.
+            instruction: what the policy is told; empty: the task's plain instruction.
+
+        Raises:
+            UnknownTask: no task of this name. UnknownInstruction: the policy cannot follow it.
+            HandshakeRefused: the controller does not accept the policy.
+            PolicyError: the policy failed on an observation.
+        """
+        world, policy, config = self.world, self.policy, self.config
+        plain = world.reset(task, seed, time=0.0)
+        instruction = instruction or plain
+        controller = Controller(self._robot, ControllerConfig())
+        session = controller.activate(
+            policy.model_id, policy.robot_id, policy.action_space, policy.chunk_dt, policy.normalization_hash
+        )
+        policy.reset(instruction)
+        referee, outcome = Referee(), None
+        pending: tuple[float, Chunk] | None = None
+        sequence = refused = 0
+        path: list[np.ndarray] = []
+        ends = np.inf
+        ticks = {
+            "plan": max(1, round(config.replan_period / CONTROL_PERIOD)),
+            "judge": round(REFEREE_PERIOD / CONTROL_PERIOD),
+            "start": round(GAP_BEFORE_START / CONTROL_PERIOD),
+        }
+        cycle = 0
+        while world.time < min(config.time_limit + GAP_BEFORE_START, ends):
+            since = cycle - ticks["start"]
+            if since == 0:
+                referee.begin(instruction, world.truth())
+            if since >= 0 and since % ticks["judge"] == 0:
+                outcome = referee.update(world.truth(), world.touched())
+                path.append(world.tool_pose()[0])
+                if outcome.success and ends == np.inf:
+                    ends = world.time + config.settle - 0.5 * CONTROL_PERIOD
+            if since >= 0 and since % ticks["plan"] == 0:
+                observation = self.observe(instruction)
+                sequence += 1
+                chunk = to_chunk(policy.infer(observation), observation, sequence, session, policy.model_id)
+                pending = (world.time + config.policy_delay, chunk)
+            if pending is not None and world.time >= pending[0] - 1e-9:
+                try:
+                    controller.accept(pending[1], world.time)
+                except ChunkRefused:
+                    refused += 1
+                pending = None
+            self._control(controller)
+            cycle += 1
+        return self._episode(task, seed, instruction, outcome, sequence, refused, controller, path)
+
+    def observe(self, instruction: str) -> Observation:
+        """What the policy is given at this moment."""
+        world, config = self.world, self.config
+        images = {name: world.render(name, config.width, config.height) for name in config.images}
+        position, orientation = world.tool_pose()
+        return Observation(
+            stamp=world.time,
+            instruction=instruction,
+            images=images,
+            tool_position=position,
+            tool_orientation=orientation,
+            gripper=world.gripper_opening,
+            joint_positions=world.joint_positions,
+            truth=world.truth() if self.policy.privileged else None,
+        )
+
+    def _control(self, controller: Controller) -> None:
+        """One control cycle and the physics up to the next."""
+        world = self.world
+        measured = Measurement(world.time, world.joint_positions, world.joint_velocities, world.gripper_opening)
+        command = controller.step(world.time, measured)
+        if command.active:
+            times, positions, velocities = command.trajectory()
+            world.accept_trajectory(command.stamp, ARM_JOINTS, times, positions, velocities)
+            world.command_gripper(command.gripper)
+        world.step(round(CONTROL_PERIOD / world.timestep))
+
+    def _episode(
+        self,
+        task: str,
+        seed: int,
+        instruction: str,
+        outcome: Outcome | None,
+        chunks: int,
+        refused: int,
+        controller: Controller,
+        path: list[np.ndarray],
+    ) -> Episode:
+        status = controller.status()
+        return Episode(
+            task=task,
+            seed=seed,
+            instruction=instruction,
+            success=bool(outcome and outcome.success),
+            duration=outcome.elapsed if outcome else 0.0,
+            detail=outcome.detail if outcome else "",
+            chunks=chunks,
+            refused=refused,
+            stopped=status.reason if status.state.name == "STOPPED" else "",
+            tool_path=np.array(path),
+        )
+
+
+def to_chunk(chunk: ActionChunk, observation: Observation, sequence: int, session: str, model_id: str) -> Chunk:
+    """A policy's chunk in the form the controller takes it."""
+    return Chunk(
+        stamp=observation.stamp,
+        sequence=sequence,
+        session=session,
+        instruction=observation.instruction,
+        model_id=model_id,
+        dt=chunk.dt,
+        positions=chunk.positions,
+        orientations=chunk.orientations,
+        gripper=chunk.gripper,
+    )

@@ -1,0 +1,123 @@
+"""The scripted teacher: a policy that knows the truth and shows how each task is done.
+
+Each chunk is computed from one observation. The only memory is the chunk before (where the tool has been told to
+be by now, so that chunks join smoothly although each is used some time after its observation), the scene as it was
+when the instruction was given, and how long the condition has been met.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from gr2_policy.policy import ActionChunk, Observation, PolicyError, SceneTruth
+
+from gr2_sim.cell import load_cell
+from gr2_sim.motion import STEP, Motion, at_rest, between, follow, turn_between
+from gr2_sim.situation import Situation
+from gr2_sim.skills import plan
+from gr2_sim.success import View, check
+from gr2_sim.tasks import Task, task_for
+
+LOST = (0.04, 0.25)
+"""Where the arm is further than this [m, rad] from where it was told to be, the motion begins anew from the arm."""
+LOOK_AHEAD = 0.6
+"""Time [s] that the motion is known beyond the end of its chunk, for observations that come late."""
+
+
+class Teacher:
+    """Scripted policy for every task of the scene; see gr2_policy.policy.Policy.
+
+    Args:
+        chunk_dt: time between poses of a chunk [s], a multiple of motion.STEP.
+        horizon: poses in a chunk.
+    """
+
+    model_id = "teacher-1"
+    robot_id = "gen3_2f85"
+    action_space = "tool_pose_base_link+gripper"
+    normalization_hash = ""
+    privileged = True
+    history = 0
+
+    def __init__(self, chunk_dt: float = 0.1, horizon: int = 16) -> None:
+        self._stride = round(chunk_dt / STEP)
+        if horizon < 1 or self._stride < 1 or abs(self._stride * STEP - chunk_dt) > 1e-9:
+            raise ValueError(f"chunk_dt must be a multiple of {STEP} s and horizon at least 1, got {chunk_dt}, {horizon}")
+        self.chunk_dt = chunk_dt
+        self.horizon = horizon
+        self._task: Task | None = None
+        self._start: SceneTruth | None = None
+        self._met_since: float | None = None
+        self._told: tuple[float, list[Motion]] | None = None
+
+    def reset(self, instruction: str) -> None:
+        """Begin a new instruction.
+
+        Raises:
+            UnknownInstruction: no task is asked for in these words; the message suggests some.
+        """
+        self._task = task_for(instruction)
+        self._start, self._met_since = None, None
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """One chunk from one observation.
+
+        Raises:
+            PolicyError: no instruction was begun, or the observation lacks the ground truth.
+        """
+        truth, task = observation.truth, self._task
+        if task is None:
+            raise PolicyError("the teacher was given an observation before an instruction")
+        if truth is None:
+            raise PolicyError("the teacher needs the simulator's ground truth (topic /sim/truth); there is none")
+        if self._start is None or self._start.episode != truth.episode:
+            self._start, self._met_since, self._told = truth, None, None
+        motion = self._motion(observation)
+        cell = load_cell(truth.scene)
+        met, _ = check(View(cell, task, self._start, truth, frozenset()))
+        if not met:
+            self._met_since = None
+        elif self._met_since is None:
+            self._met_since = truth.stamp
+        situation = Situation(
+            cell=cell,
+            task=task,
+            start=self._start,
+            now=truth,
+            motion=motion,
+            tool=np.asarray(observation.tool_position, dtype=float),
+            opening=float(observation.gripper),
+            met_for=0.0 if self._met_since is None else truth.stamp - self._met_since,
+        )
+        duration = self.horizon * self.chunk_dt + LOOK_AHEAD
+        states = follow(motion, plan(situation), duration)
+        self._told = (observation.stamp, states)
+        chosen = states[self._stride : self.horizon * self._stride + 1 : self._stride]
+        return ActionChunk(
+            dt=self.chunk_dt,
+            positions=np.array([state.position for state in chosen]),
+            orientations=np.array([state.orientation for state in chosen]),
+            gripper=np.array([state.gripper for state in chosen]),
+        )
+
+    def _motion(self, observation: Observation) -> Motion:
+        """Where the tool is told to be at the time of the observation; where it is, if that is not known or far off."""
+        if self._told is not None:
+            stamp, states = self._told
+            steps = (observation.stamp - stamp) / STEP
+            if 0.0 <= steps < len(states) - 1:
+                told = between(states[int(steps)], states[int(steps) + 1], steps - int(steps))
+                off = np.linalg.norm(told.position - observation.tool_position)
+                turn = np.linalg.norm(turn_between(told.orientation, np.asarray(observation.tool_orientation)))
+                if off <= LOST[0] and turn <= LOST[1]:
+                    return told
+        gripper = 1.0 if observation.gripper > 0.2 else 0.0
+        return at_rest(observation.tool_position, observation.tool_orientation, gripper)
+
+
+def make_policy(**options: float) -> Teacher:
+    """Factory of the entry point `teacher`; options as Teacher's arguments.
+
+    Raises:
+        TypeError: an option that the teacher does not have. ValueError: one with a wrong value.
+    """
+    return Teacher(**options)

@@ -1,0 +1,464 @@
+"""The whole-body controller: one object, one call a cycle, no ROS, no clock, no threads.
+
+A cycle: where is the commanded state now (the last command evaluated at this instant) -> is it safe to go on -> where
+is the reference -> solve the program for the next joint velocities, or brake -> check and hand out the command.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pinocchio as pin
+
+from gr2_wbc import contributors as wants
+from gr2_wbc.chunk import Chunk, ChunkRefused, Refusal
+from gr2_wbc.collision import CollisionMonitor
+from gr2_wbc.command import Command, CommandGate, CommandRejected, CommandTrajectory
+from gr2_wbc.config import ConfigError, ControllerConfig
+from gr2_wbc.intake import Handshake, Intake
+from gr2_wbc.kinematics import Kinematics
+from gr2_wbc.limits import BrakingProfile, JointBounds, brake_velocities
+from gr2_wbc.qp import Program, QpRejected, make_solver
+from gr2_wbc.reference import Motion, Reference
+from gr2_wbc.robot import Robot
+from gr2_wbc.rotation import quaternion_of
+from gr2_wbc.safety import ResetRefused, Safety, State
+
+_REST_SPEED = 0.005  # [rad/s] below this the arm counts as standing
+_SETTLE_TIME = 1.0  # [s] after which HOLDING is entered even if the arm could not reach the path's end
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """The measured state of the arm.
+
+    Attributes:
+        stamp: time of the measurement [s].
+        positions, velocities: (n,) [rad], [rad/s], in the controller's joint order.
+        gripper_opening: 0 open ... 1 closed.
+        received: steady time of its arrival [s]; None where there is no steady clock (in-process simulation).
+    """
+
+    stamp: float
+    positions: np.ndarray
+    velocities: np.ndarray
+    gripper_opening: float
+    received: float | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the controller reports; the fields mean what they mean in gr2_msgs/WbcStatus."""
+
+    stamp: float
+    state: State
+    reason: str
+    e_stop: bool
+    session: str
+    policy: str
+    active_sequence: int
+    chunk_remaining: float
+    path_speed_scale: float
+    position_error: float
+    orientation_error: float
+    joint_tracking_error: float
+    minimum_distance: float
+    minimum_distance_pair: str
+    active_constraints: int
+    manipulability: float
+    cycles: int
+    chunks_accepted: int
+    refusals: dict[str, int]
+    last_refusal: str
+    qp_failures: int
+    rejected_commands: int
+    resyncs: int
+
+
+class Controller:
+    """Whole-body controller of one robot. Not thread-safe: all calls from one thread."""
+
+    def __init__(self, robot: Robot, config: ControllerConfig | None = None) -> None:
+        """Set up.
+
+        Raises:
+            ConfigError: the rest configuration is not one of the robot's.
+            RobotFileError: a collision pair names a geom that the model lacks.
+        """
+        config = config or ControllerConfig()
+        qp = config.qp
+        if qp.rest not in robot.configurations:
+            known = ", ".join(robot.configurations)
+            raise ConfigError(f"qp.rest: '{robot.robot_id}' has no configuration '{qp.rest}' (known: {known})")
+        self.robot = robot
+        self.config = config
+        self.safety = Safety(config.safety, config.period)
+        self.intake = Intake(config.intake, robot.robot_id, robot.base_frame)
+        self._reference = Reference(config.reference, robot.tool_limits)
+        self._kinematics = Kinematics(robot)
+        self._collision = CollisionMonitor(robot)
+        self._gate = CommandGate(robot.limits)
+        self._hold = config.hold_periods * config.period
+        self._bounds = JointBounds(robot.limits, config.period, self._hold - config.period, qp.joint_recovery_speed)
+        self._approach = BrakingProfile(qp.approach_gain, qp.approach_deceleration, qp.recovery_speed)
+        self._program = Program(robot.dof + 1, qp.collision_rows)
+        self._solver = make_solver(qp.solver, robot.dof + 1, qp.collision_rows)
+        self.contributors: list[wants.Contributor] = [
+            wants.Tracking(qp.tracking_gain, qp.rotation_length, robot.tool_limits),
+            wants.Damping(qp.damping, qp.singular_damping, qp.manipulability_threshold),
+            wants.Smoothness(qp.smoothness),
+            wants.Posture(robot.configurations[qp.rest], qp.posture, qp.posture_gain, qp.posture_speed),
+            wants.Manipulability(qp.manipulability, qp.manipulability_threshold),
+        ]
+        self._plan: CommandTrajectory | None = None
+        self._state = wants.CycleState(np.zeros(robot.dof), np.zeros(robot.dof), self._kinematics)
+        self._error = np.zeros(6)
+        self._gripper = 0.0
+        self._now: float | None = None
+        self._measured: Measurement | None = None
+        self._tracking_error = 0.0
+        self._rows = 0
+        self._settling_since: float | None = None
+        self._cycles = 0
+        self._rejected_commands = 0
+        self._resyncs = 0
+
+    # -- what others ask of the controller ---------------------------------------------------------------------
+
+    def activate(
+        self, policy: str, robot_id: str, action_space: str, chunk_dt: float, normalization_hash: str = ""
+    ) -> str:
+        """Begin a policy's session; the one before ends.
+
+        Returns:
+            The session to be put into every chunk.
+
+        Raises:
+            HandshakeRefused: policy and controller do not mean the same robot or numbers.
+        """
+        return self.intake.activate(Handshake(policy, robot_id, action_space, chunk_dt, normalization_hash))
+
+    def accept(self, chunk: Chunk, now: float) -> None:
+        """Take over a chunk at control time ``now`` [s].
+
+        Raises:
+            ChunkRefused: it is refused as a whole and counted; what was followed goes on.
+        """
+        blocked = None
+        if self.safety.stopped:
+            blocked = ChunkRefused(Refusal.STOPPED, f"the controller is stopped: {self.safety.reason}")
+        elif self._plan is None:
+            blocked = ChunkRefused(Refusal.NOT_READY, self.safety.reason)
+        now = now if self._now is None else max(now, self._now)
+        position, rotation = self._kinematics.position, self._kinematics.rotation
+        checked = self.intake.accept(chunk, now, position, quaternion_of(rotation), blocked)
+        twist = self._kinematics.jacobian @ self._state.velocities
+        self._reference.splice(checked, Motion(position, rotation, twist, np.zeros(6)))
+        self._settling_since = None
+        self.safety.enter(State.TRACKING, f"following '{checked.instruction}' of {checked.model_id}")
+
+    def e_stop(self, reason: str) -> None:
+        """Latch the e-stop: nothing is sent any more, the robot brakes on the tail of the last command."""
+        self.safety.latch_e_stop(reason)
+
+    def reset(self, now: float, measurement: Measurement) -> None:
+        """Leave STOPPED once the cause is gone. Does nothing in other states. The session is kept.
+
+        Raises:
+            ResetRefused: joint states are stale, or the arm still moves.
+        """
+        if not self.safety.stopped:
+            return
+        age = now - measurement.stamp
+        if age > self.config.safety.joint_state_timeout:
+            raise ResetRefused(f"joint states are stale: the newest is {age:.3f} s old")
+        self._require_rest(measurement)
+        plan = self._plan
+        if plan is not None:
+            # Where the executor stands, if that is where the arm is: no step of the size of the tracking error.
+            difference = self._difference(plan.positions[2], measurement.positions)
+            if np.max(np.abs(difference)) <= self.config.safety.seed_tolerance:
+                self._seed(now, plan.positions[2].copy(), self._gripper)
+                self.safety.reset("reset")
+                self.intake.forget_before(measurement.stamp)
+                return
+        self._seed(now, measurement.positions.copy(), measurement.gripper_opening)
+        self.safety.reset("reset; the arm was taken over where it stands")
+        self.intake.forget_before(measurement.stamp)
+
+    def resync(self, measurement: Measurement, reason: str = "taken over where it stands") -> None:
+        """Re-seed the commanded state from a measurement and hold; STOPPED stays latched.
+
+        For the start and after a simulator's reset. The chunk being followed is dropped, and chunks computed from
+        observations made before this measurement will be refused.
+        """
+        self._reseed(measurement.stamp, measurement, reason)
+
+    def note_lateness(self, lateness: float) -> None:
+        """Report how late [s] this cycle started; too many late ones stop the controller."""
+        self.safety.note_lateness(lateness)
+
+    # -- the control cycle ---------------------------------------------------------------------------------------
+
+    def step(self, now: float, measurement: Measurement, steady: float | None = None) -> Command:
+        """One control cycle.
+
+        Args:
+            now: control time [s].
+            measurement: the newest one.
+            steady: steady time [s] on the clock of ``measurement.received``; None: ages are told from ``now``.
+        """
+        self._cycles += 1
+        age = now - measurement.stamp
+        if steady is not None and measurement.received is not None:
+            age = max(age, steady - measurement.received)
+        fresh = self.safety.check_age(age)
+        if self._plan is None:
+            if fresh:
+                self._take_over(measurement)
+            if self._plan is None:
+                self._now = now
+                return self._inactive(now, measurement)
+        if self._now is not None and not 0.0 <= now - self._now <= self.config.safety.max_clock_step:
+            self._clock_jumped(now)
+        self._watch(now, measurement)
+        positions, velocities = self._plan.evaluate(now)
+        self._observe(positions, velocities)
+        if self.safety.stopped:
+            self._now = now
+            return self._inactive(now, measurement)
+
+        self._follow(now)
+        velocities = self._next_velocities()
+        command = self._emit(now, velocities)
+        self._now = now
+        return command
+
+    def status(self) -> Status:
+        """What :class:`Status` describes, as of the last cycle."""
+        reference, nearest = self._reference, self._collision.nearest
+        chunk = reference.chunk
+        return Status(
+            stamp=self._now if self._now is not None else 0.0,
+            state=self.safety.state,
+            reason=self.safety.reason,
+            e_stop=self.safety.e_stop,
+            session=self.intake.session,
+            policy=self.intake.policy,
+            active_sequence=chunk.sequence if chunk is not None else 0,
+            chunk_remaining=reference.remaining,
+            path_speed_scale=reference.scale,
+            position_error=_norm(self._error[:3]),
+            orientation_error=_norm(self._error[3:]),
+            joint_tracking_error=self._tracking_error,
+            minimum_distance=nearest.distance,
+            minimum_distance_pair=nearest.pair,
+            active_constraints=self._rows,
+            manipulability=self._state.manipulability,
+            cycles=self._cycles,
+            chunks_accepted=self.intake.accepted,
+            refusals={reason.value: count for reason, count in self.intake.refused.items()},
+            last_refusal=self.intake.last_refusal,
+            qp_failures=self.safety.qp_failures,
+            rejected_commands=self._rejected_commands,
+            resyncs=self._resyncs,
+        )
+
+    # -- steps of the cycle ----------------------------------------------------------------------------------------
+
+    def _take_over(self, measurement: Measurement) -> None:
+        """Seed from the first measurement of a standing arm."""
+        try:
+            self._require_rest(measurement)
+        except ResetRefused as moving:
+            self.safety.reason = str(moving)
+            return
+        self._seed(measurement.stamp, measurement.positions.copy(), measurement.gripper_opening)
+        self.safety.enter(State.HOLDING, "the arm was taken over where it stands")
+
+    def _require_rest(self, measurement: Measurement) -> None:
+        worst = int(np.argmax(np.abs(measurement.velocities)))
+        speed = float(measurement.velocities[worst])
+        if not abs(speed) <= self.config.safety.seed_speed:
+            raise ResetRefused(
+                f"the arm still moves: {self.robot.joint_names[worst]} at {speed:.3f} rad/s, "
+                f"allowed are {self.config.safety.seed_speed} rad/s"
+            )
+
+    def _seed(self, now: float, positions: np.ndarray, gripper: float) -> None:
+        still = np.zeros(self.robot.dof)
+        config = self.config
+        self._plan = CommandTrajectory(
+            now, positions, still, still, self.robot.limits, config.period, config.hold_periods
+        )
+        self._gripper = gripper
+        self._now = now
+        self._settling_since = None
+        self._observe(positions, still)
+        self._reference.hold(now, self._kinematics.position, self._kinematics.rotation)
+        self._error = np.zeros(6)
+
+    def _reseed(self, now: float, measurement: Measurement, reason: str) -> None:
+        """Drop what was followed and hold where the arm stands."""
+        self._seed(now, measurement.positions.copy(), measurement.gripper_opening)
+        self._measured = measurement
+        self._resyncs += 1
+        self.intake.forget_before(measurement.stamp)
+        self.safety.hold(reason)
+
+    def _clock_jumped(self, now: float) -> None:
+        """Control time jumped: hold where the last command comes to rest."""
+        step = now - self._now
+        self._seed(now, self._plan.positions[2].copy(), self._gripper)
+        self._resyncs += 1
+        self.intake.forget_before(now)
+        self.safety.hold(f"control time jumped by {step:.3f} s")
+
+    def _watch(self, now: float, measurement: Measurement) -> None:
+        """Compare the measurement with the command and with the measurement before."""
+        config, limits = self.config.safety, self.robot.limits
+        commanded, _ = self._plan.evaluate(now)
+        errors = np.abs(self._difference(commanded, measurement.positions))
+        before, self._measured = self._measured, measurement
+        if config.resync_on_jump and not self.safety.stopped:
+            jumped = errors.max() > config.tracking_error
+            if before is not None and before is not measurement:
+                moved = np.abs(self._difference(measurement.positions, before.positions))
+                reach = config.joint_jump + 2.0 * limits.velocity * abs(measurement.stamp - before.stamp)
+                jumped = jumped or bool(np.any(moved > reach))
+            if jumped:
+                worst = int(np.argmax(errors))
+                self._reseed(now, measurement, f"the measured {limits.names[worst]} jumped; taken over where it stands")
+                errors = np.zeros(self.robot.dof)
+        self._tracking_error = float(errors.max())
+        if not self.safety.stopped:
+            self.safety.check_tracking(errors, limits)
+
+    def _difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """first - second (n,) [rad], modulo whole turns for continuous joints."""
+        difference = first - second
+        turns = np.round(difference / (2.0 * np.pi)) * self.robot.limits.continuous
+        return difference - 2.0 * np.pi * turns
+
+    def _observe(self, positions: np.ndarray, velocities: np.ndarray) -> None:
+        """Kinematics and distances of the commanded state."""
+        self._state.positions, self._state.velocities = positions, velocities
+        self._kinematics.update(positions)
+        self._state.manipulability = self._kinematics.manipulability()
+        self._collision.update(positions)
+
+    def _follow(self, now: float) -> None:
+        """Advance the reference and the state that depends on it."""
+        reference, kinematics, period = self._reference, self._kinematics, self.config.period
+        lag = _norm(self._error[:3]), _norm(self._error[3:])
+        reference.advance(now, period, self._hold, *lag)
+        position, rotation, self._state.twist = reference.sample(period)
+        self._error = np.concatenate([position - kinematics.position, pin.log3(rotation @ kinematics.rotation.T)])
+        self._state.error = self._error
+        gripper = reference.gripper()
+        if gripper is not None:
+            self._gripper = gripper
+        if not reference.active:
+            return
+        sequence = reference.chunk.sequence
+        if reference.braking:
+            self.safety.enter(State.DECELERATING, f"chunk {sequence} ends and no newer one has come")
+        if not reference.finished:
+            return
+        if self._settling_since is None:
+            self._settling_since = now
+        settled = np.max(np.abs(self._state.velocities)) < _REST_SPEED and lag[0] < 1e-3 and lag[1] < 1e-2
+        if settled or now - self._settling_since > _SETTLE_TIME:
+            reached = "is done" if settled else f"ended {1e3 * lag[0]:.1f} mm short of its last pose"
+            reference.hold(now, kinematics.position, kinematics.rotation)
+            self._error = np.zeros(6)
+            self.safety.enter(State.HOLDING, f"chunk {sequence} {reached}")
+
+    def _next_velocities(self) -> np.ndarray:
+        """Joint velocities (n,) one period from now: the program's, or braking ones."""
+        velocities = self._state.velocities
+        if not self._reference.active:
+            self._rows = 0
+            return brake_velocities(velocities, self.robot.limits, self.config.period)
+        try:
+            solution = self._solve()
+        except QpRejected as rejected:
+            self.safety.note_solve(str(rejected))
+            return brake_velocities(velocities, self.robot.limits, self.config.period)
+        self.safety.note_solve(None)
+        return solution
+
+    def _solve(self) -> np.ndarray:
+        program, state, dof = self._program, self._state, self.robot.dof
+        program.clear()
+        hessian, gradient = program.hessian[:dof, :dof], program.gradient[:dof]
+        for contributor in self.contributors:
+            contributor.add(state, hessian, gradient)
+        program.hessian[dof, dof] = self.config.qp.slack
+        program.lower[:dof], program.upper[:dof] = self._bounds.bounds(state.positions, state.velocities)
+        program.lower[dof] = 0.0
+        rows, lower = self._collision.rows(self._kinematics.spatial, self._approach, len(program.rows))
+        self._rows = len(rows)
+        program.rows[: self._rows, :dof] = rows
+        program.rows[: self._rows, dof] = 1.0
+        program.rows_lower[: self._rows] = lower
+        return self._solver.solve(program)[:dof]
+
+    def _emit(self, now: float, velocities: np.ndarray) -> Command:
+        """The command for these next velocities, or a braking one if it fails the last check."""
+        try:
+            self._plan = self._gate.check(self._trajectory(now, velocities), self._plan)
+        except CommandRejected as rejected:
+            self._rejected_commands += 1
+            self.safety.note_solve(f"the last check refused the command: {rejected}")
+            if not self.safety.stopped:
+                braking = brake_velocities(self._state.velocities, self.robot.limits, self.config.period)
+                try:
+                    self._plan = self._gate.check(self._trajectory(now, braking), self._plan)
+                except CommandRejected as again:
+                    self.safety.stop(f"not even a braking command passes the last check: {again}")
+        return Command(
+            active=not self.safety.stopped,
+            positions=self._plan.positions[0],
+            velocities=self._plan.velocities[0],
+            gripper=self._gripper,
+            state=self.safety.state,
+            reason=self.safety.reason,
+            plan=self._plan,
+            stamp=now,
+        )
+
+    def _trajectory(self, now: float, velocities: np.ndarray) -> CommandTrajectory:
+        config, state = self.config, self._state
+        return CommandTrajectory(
+            now,
+            state.positions,
+            state.velocities,
+            velocities,
+            self.robot.limits,
+            config.period,
+            config.hold_periods,
+        )
+
+    def _inactive(self, now: float, measurement: Measurement) -> Command:
+        """Nothing is to be sent: where the robot stands (IDLE), or is on the tail of the last command (STOPPED)."""
+        if self._plan is None:
+            positions, velocities = measurement.positions.copy(), np.zeros(self.robot.dof)
+        else:
+            positions, velocities = self._plan.evaluate(now + self.config.period)
+        return Command(
+            active=False,
+            positions=positions,
+            velocities=velocities,
+            gripper=self._gripper if self._plan is not None else measurement.gripper_opening,
+            state=self.safety.state,
+            reason=self.safety.reason,
+            plan=self._plan,
+            stamp=now,
+        )
+
+
+def _norm(vector: np.ndarray) -> float:
+    return math.sqrt(float(vector @ vector))

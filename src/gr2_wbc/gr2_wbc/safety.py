@@ -1,0 +1,127 @@
+"""The state machine and the watchdogs. All times are passed in; nothing here reads a clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import IntEnum
+
+import numpy as np
+
+from gr2_wbc.config import SafetyConfig
+from gr2_wbc.robot import JointLimits
+
+
+class State(IntEnum):
+    """States of the controller; the numbers are those of gr2_msgs/WbcStatus."""
+
+    IDLE = 0
+    HOLDING = 1
+    TRACKING = 2
+    DECELERATING = 3
+    STOPPED = 4
+
+
+class ResetRefused(RuntimeError):
+    """The controller stays stopped: the cause is still there. The message says which."""
+
+
+class Safety:
+    """State, reason, e-stop latch and the counters that lead to a stop.
+
+    STOPPED is latched: only :meth:`reset` leaves it.
+
+    Attributes:
+        state: present state.
+        reason: why it was entered, in words.
+        e_stop: whether the e-stop is latched.
+        qp_failures: rejected solves since start.
+    """
+
+    def __init__(self, config: SafetyConfig, period: float) -> None:
+        self._config = config
+        self._period = period
+        self._failures_in_row = 0
+        self._late: deque[bool] = deque(maxlen=max(1, round(config.overrun_window / period)))
+        self._late_count = 0
+        self.state = State.IDLE
+        self.reason = "no joint state received yet"
+        self.e_stop = False
+        self.qp_failures = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the state is STOPPED."""
+        return self.state is State.STOPPED
+
+    def enter(self, state: State, reason: str) -> None:
+        """Go to a state other than STOPPED; ignored while STOPPED is latched."""
+        if self.stopped or state is self.state:
+            return
+        self.state, self.reason = state, reason
+
+    def hold(self, reason: str) -> None:
+        """Go to HOLDING for a new reason, even from HOLDING; ignored while STOPPED is latched."""
+        if not self.stopped:
+            self.state, self.reason = State.HOLDING, reason
+
+    def stop(self, reason: str) -> None:
+        """Latch STOPPED. The first reason is kept."""
+        if not self.stopped:
+            self.state, self.reason = State.STOPPED, reason
+
+    def latch_e_stop(self, reason: str) -> None:
+        """Latch the e-stop, and STOPPED with it."""
+        self.e_stop = True
+        self.stop(reason)
+
+    def reset(self, reason: str) -> None:
+        """Leave STOPPED for HOLDING. Whether that is allowed is the caller's to check."""
+        self.e_stop = False
+        self._failures_in_row = 0
+        self._late.clear()
+        self._late_count = 0
+        self.state, self.reason = State.HOLDING, reason
+
+    def check_age(self, age: float) -> bool:
+        """Stop if the newest joint state is older than allowed [s]; whether it is fresh."""
+        if age <= self._config.joint_state_timeout:
+            return True
+        if self.state is not State.IDLE:
+            self.stop(
+                f"joint states are stale: the newest is {age:.3f} s old, "
+                f"allowed are {self._config.joint_state_timeout:.3f} s"
+            )
+        return False
+
+    def check_tracking(self, errors: np.ndarray, limits: JointLimits) -> None:
+        """Stop if a joint is further from its command than allowed; errors (n,) [rad]."""
+        worst = int(np.argmax(errors))
+        if errors[worst] > self._config.tracking_error:
+            self.stop(
+                f"{limits.names[worst]} is {errors[worst]:.3f} rad from its command, "
+                f"allowed are {self._config.tracking_error:.3f} rad"
+            )
+
+    def note_solve(self, failure: str | None) -> None:
+        """Count a solve (``failure``: what went wrong, None if nothing); stop after too many failures in a row."""
+        if failure is None:
+            self._failures_in_row = 0
+            return
+        self.qp_failures += 1
+        self._failures_in_row += 1
+        if self._failures_in_row >= self._config.max_qp_failures:
+            self.stop(f"{self._failures_in_row} control cycles in a row without a solution: {failure}")
+
+    def note_lateness(self, lateness: float) -> None:
+        """Count how late [s] a cycle started; stop when too many of the last window were more than a period late."""
+        late = lateness > self._period
+        if len(self._late) == self._late.maxlen:
+            self._late_count -= self._late[0]
+        self._late.append(late)
+        self._late_count += late
+        allowed = self._config.overrun_share * self._late.maxlen
+        if self._late_count > allowed and self.state is not State.IDLE:
+            self.stop(
+                f"{self._late_count} of the last {len(self._late)} cycles started more than "
+                f"{1e3 * self._period:.1f} ms late, allowed are {allowed:.0f}"
+            )
