@@ -16,7 +16,6 @@ from sensor_msgs.msg import JointState
 
 from gr2_bringup import stack
 from gr2_bringup.director import Director
-from gr2_bringup.sim import share_folder
 from gr2_bringup.supervisor import Supervisor
 
 IMAGE = 128  # [pixel] small images leave the two cores of a test machine to the controller
@@ -35,7 +34,7 @@ class RunningStack:
         self.folder = folder
         self.domain = domain
         self.env = dict(os.environ) | {"ROS_DOMAIN_ID": str(domain)}
-        self.supervisor = Supervisor(nodes, self.env, share_folder(), folder / "log", lambda *_: None)
+        self.supervisor = Supervisor(nodes, self.env, stack.share_folder(), folder / "log", lambda *_: None)
         self.motion: list[tuple[float, float, np.ndarray, np.ndarray]] = []
         self.states: list[tuple[float, str]] = []
         self.supervisor.start()

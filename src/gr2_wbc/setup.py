@@ -10,7 +10,15 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
     package_data={package: ["robots/*/*"]},
-    install_requires=["numpy", "scipy", "pyyaml", "pin>=4.0,<5", "mujoco>=3.3,<5", "osqp>=1.0,<2", "daqp>=0.7"],
+    install_requires=[
+        "numpy",
+        "scipy",
+        "pyyaml",
+        "pin>=4.0,<5",
+        "mujoco>=3.3,<5",
+        "osqp>=1.0,<2",
+        "daqp>=0.7",
+    ],
     extras_require={"test": ["pytest"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),

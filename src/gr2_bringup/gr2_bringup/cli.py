@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 
+from gr2_bringup import stack
 from gr2_bringup.verbs import VERBS, top_level_help
 
 
@@ -36,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         args.rest = rest[1:] if rest[:1] == ["--"] else rest
     else:
         args = parser.parse_args(arguments[1:])
+    for name, value in stack.environment(stack.share_folder()).items():
+        os.environ.setdefault(name, value)  # before rclpy starts; a user's own settings win
     try:
         return int(module.run(args))
     except KeyboardInterrupt:

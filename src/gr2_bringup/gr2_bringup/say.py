@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say it; 0 said (and, with --wait, done), 1 not, 2 wrong call."""
-    from gr2_bringup.sim import child_environment, report
+    from gr2_bringup.sim import enter_domain, report
 
     domain = int(os.environ.get("ROS_DOMAIN_ID") or 0) if args.domain is None else args.domain
     if not 0 <= domain <= 101:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.wait and not args.instruction.strip():
         print("gr2 say: there is nothing to wait for after an empty instruction", file=sys.stderr)
         return WRONG_CALL
-    os.environ.update(child_environment(domain))
+    enter_domain(domain)
     from gr2_bringup.director import Director, StackError  # reads the environment when rclpy starts
 
     with Director("gr2_say") as director:

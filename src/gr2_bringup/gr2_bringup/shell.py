@@ -23,10 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replace this process by the shell or the command."""
-    from gr2_bringup import stack
-    from gr2_bringup.sim import share_folder
-
-    os.environ.update({k: v for k, v in stack.environment(share_folder()).items() if k not in os.environ})
     command = args.rest
     nodes = [f"{prefix}/lib/{Path(prefix).name}" for prefix in os.environ["AMENT_PREFIX_PATH"].split(":")]
     os.environ["PATH"] = ":".join([folder for folder in nodes if Path(folder).is_dir()] + [os.environ["PATH"]])

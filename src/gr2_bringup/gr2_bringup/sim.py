@@ -179,26 +179,18 @@ class domain_lock:  # noqa: N801 - reads as a statement
         self._file.close()
 
 
-def share_folder() -> Path:
-    """Share folder of this package in the built workspace."""
-    from ament_index_python.packages import get_package_share_directory
-
-    return Path(get_package_share_directory(stack.PACKAGE))
-
-
-def child_environment(domain: int) -> dict[str, str]:
-    """Environment of this process and of its children; a user's own ROS settings win."""
-    ours = stack.environment(share_folder()) | {"ROS_DOMAIN_ID": str(domain)}
-    return ours | dict(os.environ) | {"ROS_DOMAIN_ID": str(domain)}
+def enter_domain(domain: int) -> dict[str, str]:
+    """Put this process and its future children into a ROS domain; their environment."""
+    os.environ["ROS_DOMAIN_ID"] = str(domain)
+    return dict(os.environ)
 
 
 def run_stack(args: argparse.Namespace, values: Mapping[str, object], folder: Path) -> int:
     """Start the stack, direct it, stop it."""
-    env = child_environment(args.domain)
-    os.environ.update(env)
+    env = enter_domain(args.domain)
     from gr2_bringup.director import Director  # reads the environment when rclpy starts
 
-    supervisor = Supervisor(stack.simulation(values), env, share_folder(), folder / "log")
+    supervisor = Supervisor(stack.simulation(values), env, stack.share_folder(), folder / "log")
 
     def alive() -> None:
         child = supervisor.ended()

@@ -234,6 +234,13 @@ def _recorder(
     ]
 
 
+def share_folder() -> Path:
+    """Share folder of this package in the built workspace."""
+    from ament_index_python.packages import get_package_share_directory
+
+    return Path(get_package_share_directory(PACKAGE))
+
+
 def environment(share: Path) -> dict[str, str]:
     """Environment variables for every process.
 

@@ -28,12 +28,8 @@ def run(args: argparse.Namespace) -> int:
     root = Path(os.environ.get("GR2_ROOT", "."))
     rest = args.rest
     chosen = [item for item in rest if not item.startswith("-") and (root / item.split("::")[0]).exists()]
-    from gr2_bringup import stack
-    from gr2_bringup.sim import share_folder
-
-    env = dict(os.environ) | stack.environment(share_folder())
+    env = dict(os.environ)
     env |= {"ROS_PYTHON_CHECK_FIELDS": "1"}
-    env |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     command = [sys.executable, "-m", "pytest"]
     command += [] if args.all else ["-m", "not slow"]
     command += rest if chosen else [*rest, *FOLDERS]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-from gr2_wbc.robots import robot_path
 
 from gr2_sim.cell import DATA, Cell, FixtureData, ObjectData
 from gr2_sim.parts import COLLISION_GROUP, PartBuilder
+from gr2_wbc.robots import robot_path
 
 ROBOT = "gen3_2f85"
 ARM_JOINTS = tuple(f"joint_{i}" for i in range(1, 8))
@@ -23,7 +23,7 @@ FORCE = np.array([105.0] * 4 + [52.0] * 3)
 GRIPPER = "gripper/"
 KNUCKLE_JOINT = "robotiq_85_left_knuckle_joint"
 
-_SOLID = {"friction": (1.0, 0.01, 0.0005), "condim": 4, "solref": (0.004, 1.0), "solimp": (0.95, 0.99, 0.001, 0.5, 2.0)}
+_SOLID = {"friction": (0.6, 0.01, 0.0005), "condim": 4, "solref": (0.004, 1.0), "solimp": (0.95, 0.99, 0.001, 0.5, 2.0)}
 
 
 def build_model(cell: Cell) -> mujoco.MjModel:
@@ -34,6 +34,7 @@ def build_model(cell: Cell) -> mujoco.MjModel:
     """
     spec = _arm_spec()
     spec.modelname = f"gr2 {cell.name}"
+    spec.stat.center, spec.stat.extent = (0.35, 0.0, 0.15), 1.0  # what shadow maps cover
     _looks(spec, cell)
     _attach_gripper(spec)
     _style_arm(spec, cell)
@@ -139,7 +140,9 @@ def _table(spec: mujoco.MjSpec, cell: Cell) -> None:
         setattr(top, field, value)
     looks = PartBuilder(spec, (0, 0))
     size = [length + 0.012, width + 0.012, 0.7 * thick]
-    looks.add(world, {"kind": "box", "size": size, "at": [x, y, -0.65 * thick], "role": "visual", "material": "table_edge"})
+    looks.add(
+        world, {"kind": "box", "size": size, "at": [x, y, -0.65 * thick], "role": "visual", "material": "table_edge"}
+    )
     for side_x in (-1, 1):
         for side_y in (-1, 1):
             at = [x + side_x * (length / 2 - 0.05), y + side_y * (width / 2 - 0.05), -table["height"] / 2 - thick / 2]
@@ -190,7 +193,9 @@ def _cameras(spec: mujoco.MjSpec, cell: Cell) -> None:
     for name, camera in cell.cameras.items():
         body = spec.body(camera.get("body", "world"))
         added = body.add_camera(name=name, pos=camera["position"], fovy=camera["fovy"])
-        added.quat = camera["quaternion"] if "quaternion" in camera else _looking_at(camera["position"], camera["target"])
+        added.quat = (
+            camera["quaternion"] if "quaternion" in camera else _looking_at(camera["position"], camera["target"])
+        )
 
 
 def _looking_at(position: list[float], target: list[float]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from gr2_sim._gl import HINT, egl_found
 from gr2_sim.parts import COLLISION_GROUP
 
-SHADOW_MAP = 4096
+SHADOW_MAP = 8192
 SAMPLES = 8
 
 

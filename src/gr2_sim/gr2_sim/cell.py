@@ -133,7 +133,7 @@ def _fixture(name: str, data: Mapping[str, Any], place: Mapping[str, Any]) -> Fi
     return FixtureData(
         name=name,
         label=data["label"],
-        extent=tuple(tuple(corner) for corner in data["extent"]),
+        extent=(tuple(data["extent"][0]), tuple(data["extent"][1])),
         measures=data["measures"],
         parts=tuple(data["parts"]),
         slider=Slider(**{**slider, "parts": tuple(slider["parts"])}) if slider else None,

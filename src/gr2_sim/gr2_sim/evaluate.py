@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from gr2_policy.policy import PolicyError, UnknownInstruction, UnknownPolicy, load_policy
-from gr2_wbc.intake import HandshakeRefused
-
 from gr2_sim.cameras import RenderingUnavailable
 from gr2_sim.parts import DataError
 from gr2_sim.rollout import Rollout, RolloutConfig
 from gr2_sim.tasks import UnknownTask, find_task, load_tasks
 from gr2_sim.world import World
+from gr2_wbc.intake import HandshakeRefused
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")
 KNOWN_ERRORS = (

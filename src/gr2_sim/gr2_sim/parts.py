@@ -62,7 +62,9 @@ class PartBuilder:
         """
         build = self._builders.get(part.get("kind", ""))
         if build is None:
-            raise DataError(f"body '{body.name}': unknown kind of part in {dict(part)}; known: {', '.join(self._builders)}")
+            raise DataError(
+                f"body '{body.name}': unknown kind of part in {dict(part)}; known: {', '.join(self._builders)}"
+            )
         try:
             build(body, part)
         except KeyError as missing:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gr2_policy.policy import SceneTruth, UnknownInstruction
-
 from gr2_sim.cell import load_cell
 from gr2_sim.success import View, check
 from gr2_sim.tasks import Task, task_for
@@ -40,6 +39,9 @@ class Referee:
     """Judges one task at a time. Feed it the truth at 10 Hz or more."""
 
     def __init__(self) -> None:
+        self._task: Task | None = None
+        self._start: SceneTruth | None = None
+        self._since: float | None = None
         self.clear()
 
     def begin(self, instruction: str, truth: SceneTruth) -> None:
@@ -53,11 +55,8 @@ class Referee:
 
     def clear(self, reason: str = "no instruction has been given") -> None:
         """No task is in hand any more."""
-        self._task: Task | None = None
-        self._instruction = ""
-        self._detail = reason
-        self._start: SceneTruth | None = None
-        self._since: float | None = None
+        self._task, self._start, self._since = None, None, None
+        self._instruction, self._detail = "", reason
         self._success = False
 
     def update(self, truth: SceneTruth, touched: frozenset[str]) -> Outcome:

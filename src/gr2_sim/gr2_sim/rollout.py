@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from gr2_policy.policy import ActionChunk, Observation, Policy
+from gr2_sim.build import ARM_JOINTS, ROBOT
+from gr2_sim.referee import Referee
+from gr2_sim.world import World
 from gr2_wbc.chunk import Chunk, ChunkRefused
 from gr2_wbc.config import ControllerConfig
 from gr2_wbc.controller import Controller, Measurement
 from gr2_wbc.robots import load_robot
-
-from gr2_sim.build import ARM_JOINTS, ROBOT
-from gr2_sim.referee import Outcome, Referee
-from gr2_sim.world import World
 
 CONTROL_PERIOD = 0.005
 REFEREE_PERIOD = 0.1
@@ -101,48 +101,44 @@ class Rollout:
             HandshakeRefused: the controller does not accept the policy.
             PolicyError: the policy failed on an observation.
         """
-        world, policy, config = self.world, self.policy, self.config
+        world, config = self.world, self.config
         plain = world.reset(task, seed, time=0.0)
         instruction = instruction or plain
         controller = Controller(self._robot, ControllerConfig())
-        session = controller.activate(
-            policy.model_id, policy.robot_id, policy.action_space, policy.chunk_dt, policy.normalization_hash
-        )
-        policy.reset(instruction)
-        referee, outcome = Referee(), None
-        pending: tuple[float, Chunk] | None = None
-        sequence = refused = 0
-        path: list[np.ndarray] = []
-        ends = np.inf
-        ticks = {
-            "plan": max(1, round(config.replan_period / CONTROL_PERIOD)),
-            "judge": round(REFEREE_PERIOD / CONTROL_PERIOD),
-            "start": round(GAP_BEFORE_START / CONTROL_PERIOD),
-        }
-        cycle = 0
-        while world.time < min(config.time_limit + GAP_BEFORE_START, ends):
-            since = cycle - ticks["start"]
-            if since == 0:
-                referee.begin(instruction, world.truth())
-            if since >= 0 and since % ticks["judge"] == 0:
+        courier = _Courier(controller, self.policy, config.policy_delay)
+        self.policy.reset(instruction)
+        for _ in range(_cycles(GAP_BEFORE_START)):
+            self._control(controller)
+        referee, path = Referee(), []
+        referee.begin(instruction, world.truth())
+        duration, end, cycle, next_plan = None, _cycles(config.time_limit), 0, 0
+        while True:
+            if cycle % _cycles(REFEREE_PERIOD) == 0:
                 outcome = referee.update(world.truth(), world.touched())
                 path.append(world.tool_pose()[0])
-                if outcome.success and ends == np.inf:
-                    ends = world.time + config.settle - 0.5 * CONTROL_PERIOD
-            if since >= 0 and since % ticks["plan"] == 0:
-                observation = self.observe(instruction)
-                sequence += 1
-                chunk = to_chunk(policy.infer(observation), observation, sequence, session, policy.model_id)
-                pending = (world.time + config.policy_delay, chunk)
-            if pending is not None and world.time >= pending[0] - 1e-9:
-                try:
-                    controller.accept(pending[1], world.time)
-                except ChunkRefused:
-                    refused += 1
-                pending = None
+                if outcome.success and duration is None:
+                    duration, end = outcome.elapsed, cycle + _cycles(config.settle)
+            if cycle >= end:
+                break
+            if cycle >= next_plan and not courier.busy:
+                courier.ask(self.observe(instruction))
+                next_plan = cycle + max(1, _cycles(config.replan_period))
+            courier.deliver(world.time)
             self._control(controller)
             cycle += 1
-        return self._episode(task, seed, instruction, outcome, sequence, refused, controller, path)
+        status = controller.status()
+        return Episode(
+            task=task,
+            seed=seed,
+            instruction=instruction,
+            success=outcome.success,
+            duration=outcome.elapsed if duration is None else duration,
+            detail=outcome.detail,
+            chunks=courier.sequence,
+            refused=courier.refused,
+            stopped=status.reason if status.state.name == "STOPPED" else "",
+            tool_path=np.array(path),
+        )
 
     def observe(self, instruction: str) -> Observation:
         """What the policy is given at this moment."""
@@ -171,30 +167,45 @@ class Rollout:
             world.command_gripper(command.gripper)
         world.step(round(CONTROL_PERIOD / world.timestep))
 
-    def _episode(
-        self,
-        task: str,
-        seed: int,
-        instruction: str,
-        outcome: Outcome | None,
-        chunks: int,
-        refused: int,
-        controller: Controller,
-        path: list[np.ndarray],
-    ) -> Episode:
-        status = controller.status()
-        return Episode(
-            task=task,
-            seed=seed,
-            instruction=instruction,
-            success=bool(outcome and outcome.success),
-            duration=outcome.elapsed if outcome else 0.0,
-            detail=outcome.detail if outcome else "",
-            chunks=chunks,
-            refused=refused,
-            stopped=status.reason if status.state.name == "STOPPED" else "",
-            tool_path=np.array(path),
+
+class _Courier:
+    """Asks the policy for chunks and hands each to the controller some time [s] after its observation."""
+
+    def __init__(self, controller: Controller, policy: Policy, delay: float) -> None:
+        self._controller, self._policy, self._delay = controller, policy, delay
+        self._session = controller.activate(
+            policy.model_id, policy.robot_id, policy.action_space, policy.chunk_dt, policy.normalization_hash
         )
+        self._pending: tuple[float, Chunk] | None = None
+        self.sequence = 0
+        self.refused = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a chunk is on its way: the policy thinks about one observation at a time."""
+        return self._pending is not None
+
+    def ask(self, observation: Observation) -> None:
+        """Have a chunk made from an observation."""
+        self.sequence += 1
+        action = self._policy.infer(observation)
+        chunk = to_chunk(action, observation, self.sequence, self._session, self._policy.model_id)
+        self._pending = (observation.stamp + self._delay, chunk)
+
+    def deliver(self, now: float) -> None:
+        """Hand the chunk over if its time has come."""
+        if self._pending is None or now < self._pending[0] - 1e-9:
+            return
+        try:
+            self._controller.accept(self._pending[1], now)
+        except ChunkRefused:
+            self.refused += 1
+        self._pending = None
+
+
+def _cycles(time: float) -> int:
+    """Control cycles in a time [s]."""
+    return round(time / CONTROL_PERIOD)
 
 
 def to_chunk(chunk: ActionChunk, observation: Observation, sequence: int, session: str, model_id: str) -> Chunk:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 
@@ -50,7 +52,7 @@ def lathe(profile: np.ndarray, sides: int = 22) -> tuple[np.ndarray, np.ndarray]
             vertices.append(np.column_stack([radius * circle, np.full(sides, height)]))
             rings.append(first + np.arange(sides))
     triangles = []
-    for low, high in zip(rings, rings[1:], strict=False):
+    for low, high in itertools.pairwise(rings):
         low_next, high_next = np.roll(low, -1), np.roll(high, -1)
         for a, b, c, d in zip(low, low_next, high_next, high, strict=True):
             if a != b:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from gr2_policy.policy import SceneTruth
 
+from gr2_policy.policy import SceneTruth
 from gr2_sim import gripper
 from gr2_sim.cell import Cell
 from gr2_sim.motion import Motion, closing_yaw
@@ -30,10 +30,10 @@ class Situation:
         cell, task: what there is and what is to be done.
         start: the scene when the instruction was given.
         now: the scene.
-        motion: the tool as it is commanded to be now.
+        motion: the tool as it is commanded to be when what is decided now takes effect.
         tool: measured position (3,) [m].
         opening: measured gripper opening, 0 open ... 1 closed.
-        met_for: time [s] for which the task's condition has been met.
+        met_for: longest time [s] for which the task's condition has been met without a break since the instruction.
     """
 
     cell: Cell

@@ -70,7 +70,9 @@ def approach(s: Situation, place: np.ndarray, yaw: float, opening: float, height
     x, y, z = s.motion.position
     top = max(height, float(place[2]))
     if z < top - 0.03 and np.hypot(x - place[0], y - place[1]) > 0.02:
-        way.append(Waypoint(np.array([x, y, top]), s.motion.orientation, min(opening, s.motion.gripper), FAST, 0.03, 9.0))
+        way.append(
+            Waypoint(np.array([x, y, top]), s.motion.orientation, min(opening, s.motion.gripper), FAST, 0.03, 9.0)
+        )
     over = np.array([place[0], place[1], max(top if way or z > top - 0.05 else z, place[2])])
     way.append(Waypoint(over, pointing_down(yaw), opening, FAST, 0.03, 0.2))
     way.append(Waypoint(np.asarray(place, dtype=float), pointing_down(yaw), opening, FAST, 0.012, 0.08))
@@ -95,7 +97,9 @@ def pick(s: Situation, name: str) -> Plan:
     point, yaw = s.grasp_point(name), s.grasp_yaw(name)
     contact = s.contact_opening(name)
     down = pointing_down(yaw)
-    close = Waypoint(point, down, CLOSED, SLOW, 0.004, 0.05, gripper.closing_time(s.opening, contact) + gripper.FORCE_SETTLE)
+    close = Waypoint(
+        point, down, CLOSED, SLOW, 0.004, 0.05, gripper.closing_time(s.opening, contact) + gripper.FORCE_SETTLE
+    )
     if above(s, point, yaw):
         low = s.motion.position[2] - point[2] < 0.005
         if low and s.around(name) and s.opening <= contact + 0.1:
@@ -134,18 +138,24 @@ def set_down(s: Situation, place: np.ndarray, yaw: float, opening: float) -> Pla
 
 def put_down(s: Situation, name: str) -> Plan:
     """Put an object that is in the way of the task back on the table, here or at the nearest free place."""
-    grip = s.tool - s.position(name)
-    own = s.cell.objects[name]
-    region = s.cell.region
-    here = s.position(name)[:2]
-    grid = [np.array([x, y]) for x in np.linspace(*region.x, 7) for y in np.linspace(*region.y, 7)]
-    others = [(s.position(other)[:2], s.cell.objects[other].footprint) for other in s.cell.objects if other != name]
-    rooms = {tuple(spot): _room(spot, others) - own.footprint for spot in [here, *grid]}
-    within = region.x[0] <= here[0] <= region.x[1] and region.y[0] <= here[1] <= region.y[1]
-    free = [np.array(spot) for spot, room in rooms.items() if room > 0.03 and (within or spot != tuple(here))]
-    spot = min(free, key=lambda p: float(np.linalg.norm(p - here))) if free else np.array(max(rooms, key=rooms.get))
-    place = np.array([*(spot + grip[:2]), own.rest_height + grip[2] + 0.002])
+    grip, own = s.tool - s.position(name), s.cell.objects[name]
+    spot = _free_spot(s, name)
+    place = np.array([spot[0] + grip[0], spot[1] + grip[1], own.rest_height + grip[2] + 0.002])
     return set_down(s, place, closing_yaw(s.motion.orientation), release_opening(s, name))
+
+
+def _free_spot(s: Situation, name: str) -> np.ndarray:
+    """Where on the table an object can be put (2,) [m]: the nearest place with room, else that with the most."""
+    region, own, here = s.cell.region, s.cell.objects[name], s.position(name)[:2]
+    spots = [np.array([x, y]) for x in np.linspace(*region.x, 7) for y in np.linspace(*region.y, 7)]
+    if region.x[0] <= here[0] <= region.x[1] and region.y[0] <= here[1] <= region.y[1]:
+        spots.append(here)
+    others = [(s.position(other)[:2], s.cell.objects[other].footprint) for other in s.cell.objects if other != name]
+    rooms = [_room(spot, others) - own.footprint for spot in spots]
+    free = [spot for spot, room in zip(spots, rooms, strict=True) if room > 0.03]
+    if not free:
+        return spots[int(np.argmax(rooms))]
+    return min(free, key=lambda spot: float(np.linalg.norm(spot - here)))
 
 
 def _room(spot: np.ndarray, others: list[tuple[np.ndarray, float]]) -> float:
@@ -215,14 +225,14 @@ def push(s: Situation) -> Plan:
     beside = np.array([-direction[1], direction[0], 0.0])
     yaw = s.nearest_yaw(float(np.arctan2(beside[1], beside[0])), np.pi)
     down, fingers = pointing_down(yaw), gripper.opening_for_width(0.030)
-    offset = here - s.motion.position
+    offset = here - s.tool
     gap, aside = float(offset @ direction), float(offset @ beside)
     flush = 0.5 * s.cell.objects[name].grasp.width + FINGER_HALF_WIDTH
-    height = s.cell.objects[name].rest_height + 0.006
+    height = s.cell.objects[name].rest_height
     low = s.motion.position[2] < height + 0.01
     if to_go < 0.004:
         if low and 0.0 < gap < flush + 0.025:
-            back = s.motion.position - (flush + 0.03 - gap) * direction
+            back = s.motion.position - (flush + 0.04 - gap) * direction
             return [Waypoint(back, s.motion.orientation, fingers, MODERATE, 0.01), *stay_at(s, TRAVEL, fingers)]
         return retreat(s, fingers, fingers)
     behind = here - (s.cell.objects[name].footprint + FINGER_HALF_WIDTH + 0.02) * direction
@@ -230,7 +240,7 @@ def push(s: Situation) -> Plan:
     turn = abs(float(wrapped(closing_yaw(s.motion.orientation) - yaw)))
     far = max(0.0, gap - flush) + to_go + 0.004
     if low and 0.02 < gap < 0.10 and abs(aside) < 0.025 and turn < 0.12:
-        end = s.motion.position + far * direction + aside * beside
+        end = s.tool + far * direction + aside * beside
         return [Waypoint(np.array([end[0], end[1], height]), down, fingers, SLOW)]
     start = [] if above(s, behind, yaw) else approach(s, behind + [0, 0, APPROACH], yaw, fingers)
     end = here + (to_go - flush) * direction
@@ -294,13 +304,13 @@ def _move_handle(s: Situation, start: float, goal: float) -> Plan:
     yaw = s.nearest_yaw(s.yaw(cabinet.name), np.pi / 2.0)
     down = pointing_down(yaw)
     moving = Waypoint(last, down, CLOSED, SLOW, 0.002, 0.05)
-    x, y, z = in_frame_of((position, quaternion), s.motion.position)
+    x, y, z = in_frame_of((position, quaternion), s.tool)
     if z < height + 0.015 and abs(y) < 0.03 and abs(x - start) < 0.022:
         return [moving]
     way = [] if above(s, first, yaw) else approach(s, first + [0, 0, APPROACH], yaw, CLOSED, TRAVEL)
     if way:
         way[-1] = _dwelling(way[-1], max(0.0, gripper.closing_time(s.opening, 0.95) - 0.3))
-    elif s.opening < 0.9 and z > height + 0.03:
+    elif s.opening < 0.9 and s.motion.position[2] > height + 0.03:
         way = [Waypoint(s.motion.position, down, CLOSED, SLOW, 0.01, 9.0, gripper.closing_time(s.opening, 0.95))]
     return [*way, Waypoint(first, down, CLOSED, MODERATE, 0.004, 0.05), moving]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gr2_policy.policy import SceneTruth
 
+from gr2_policy.policy import SceneTruth
 from gr2_sim.cell import Cell
 from gr2_sim.parts import DataError
 from gr2_sim.tasks import DIRECTIONS, Task
@@ -118,7 +118,10 @@ def _closed(view: View, most: float) -> tuple[bool, str]:
 
 def _pressed(view: View) -> tuple[bool, str]:
     depth, least = float(view.now.joints[view.task.target]), view.cell.fixture_with("pressed").measures["pressed"]
-    return depth >= least, f"{view.task.target} is pressed {1e3 * depth:.1f} mm, at least {1e3 * least:.1f} mm asked for"
+    return (
+        depth >= least,
+        f"{view.task.target} is pressed {1e3 * depth:.1f} mm, at least {1e3 * least:.1f} mm asked for",
+    )
 
 
 CONDITIONS: Mapping[str, Callable[..., tuple[bool, str]]] = {

@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 from gr2_policy.policy import UnknownInstruction
-
 from gr2_sim.cell import read_yaml
 from gr2_sim.parts import DataError
 
@@ -64,7 +63,8 @@ def load_tasks() -> Mapping[str, Task]:
         DataError: tasks.yaml names an unknown family or direction, or lets one instruction mean two tasks.
     """
     data, objects = read_yaml("tasks.yaml"), read_yaml("objects.yaml")
-    tasks, meaning = {}, {}
+    tasks: dict[str, Task] = {}
+    meaning: dict[str, str] = {}
     for name, entry in data["tasks"].items():
         family = data["families"].get(entry["family"])
         direction = entry.get("direction", "")

@@ -8,8 +8,8 @@ when the instruction was given, and how long the condition has been met.
 from __future__ import annotations
 
 import numpy as np
-from gr2_policy.policy import ActionChunk, Observation, PolicyError, SceneTruth
 
+from gr2_policy.policy import ActionChunk, Observation, PolicyError, SceneTruth
 from gr2_sim.cell import load_cell
 from gr2_sim.motion import STEP, Motion, at_rest, between, follow, turn_between
 from gr2_sim.situation import Situation
@@ -19,6 +19,8 @@ from gr2_sim.tasks import Task, task_for
 
 LOST = (0.04, 0.25)
 """Where the arm is further than this [m, rad] from where it was told to be, the motion begins anew from the arm."""
+REACTION = 0.16
+"""Time [s] after an observation in which its chunk goes on as the one before: the arm will have done that already."""
 LOOK_AHEAD = 0.6
 """Time [s] that the motion is known beyond the end of its chunk, for observations that come late."""
 
@@ -41,12 +43,15 @@ class Teacher:
     def __init__(self, chunk_dt: float = 0.1, horizon: int = 16) -> None:
         self._stride = round(chunk_dt / STEP)
         if horizon < 1 or self._stride < 1 or abs(self._stride * STEP - chunk_dt) > 1e-9:
-            raise ValueError(f"chunk_dt must be a multiple of {STEP} s and horizon at least 1, got {chunk_dt}, {horizon}")
+            raise ValueError(
+                f"chunk_dt must be a multiple of {STEP} s and horizon at least 1, got {chunk_dt}, {horizon}"
+            )
         self.chunk_dt = chunk_dt
         self.horizon = horizon
         self._task: Task | None = None
         self._start: SceneTruth | None = None
         self._met_since: float | None = None
+        self._met_for = 0.0
         self._told: tuple[float, list[Motion]] | None = None
 
     def reset(self, instruction: str) -> None:
@@ -56,7 +61,7 @@ class Teacher:
             UnknownInstruction: no task is asked for in these words; the message suggests some.
         """
         self._task = task_for(instruction)
-        self._start, self._met_since = None, None
+        self._start, self._met_since, self._met_for = None, None, 0.0
 
     def infer(self, observation: Observation) -> ActionChunk:
         """One chunk from one observation.
@@ -70,26 +75,23 @@ class Teacher:
         if truth is None:
             raise PolicyError("the teacher needs the simulator's ground truth (topic /sim/truth); there is none")
         if self._start is None or self._start.episode != truth.episode:
-            self._start, self._met_since, self._told = truth, None, None
-        motion = self._motion(observation)
+            self._start, self._told = truth, None
+            self._met_since, self._met_for = None, 0.0
+        settled = self._settled(observation)
         cell = load_cell(truth.scene)
-        met, _ = check(View(cell, task, self._start, truth, frozenset()))
-        if not met:
-            self._met_since = None
-        elif self._met_since is None:
-            self._met_since = truth.stamp
+        self._watch(View(cell, task, self._start, truth, frozenset()))
         situation = Situation(
             cell=cell,
             task=task,
             start=self._start,
             now=truth,
-            motion=motion,
+            motion=settled[-1],
             tool=np.asarray(observation.tool_position, dtype=float),
             opening=float(observation.gripper),
-            met_for=0.0 if self._met_since is None else truth.stamp - self._met_since,
+            met_for=self._met_for,
         )
-        duration = self.horizon * self.chunk_dt + LOOK_AHEAD
-        states = follow(motion, plan(situation), duration)
+        duration = self.horizon * self.chunk_dt + LOOK_AHEAD - REACTION
+        states = settled[:-1] + follow(settled[-1], plan(situation), duration)
         self._told = (observation.stamp, states)
         chosen = states[self._stride : self.horizon * self._stride + 1 : self._stride]
         return ActionChunk(
@@ -99,25 +101,41 @@ class Teacher:
             gripper=np.array([state.gripper for state in chosen]),
         )
 
-    def _motion(self, observation: Observation) -> Motion:
-        """Where the tool is told to be at the time of the observation; where it is, if that is not known or far off."""
+    def _watch(self, view: View) -> None:
+        """Note for how long the condition has been met."""
+        met, _ = check(view)
+        if not met:
+            self._met_since = None
+            return
+        if self._met_since is None:
+            self._met_since = view.now.stamp
+        self._met_for = max(self._met_for, view.now.stamp - self._met_since)
+
+    def _settled(self, observation: Observation) -> list[Motion]:
+        """Motion that cannot be changed any more, from the observation until its chunk is in use.
+
+        It is what the chunk before says; if there is none, or the arm is far from it, the arm stays.
+        """
+        count = round(REACTION / STEP)
         if self._told is not None:
             stamp, states = self._told
             steps = (observation.stamp - stamp) / STEP
-            if 0.0 <= steps < len(states) - 1:
-                told = between(states[int(steps)], states[int(steps) + 1], steps - int(steps))
-                off = np.linalg.norm(told.position - observation.tool_position)
-                turn = np.linalg.norm(turn_between(told.orientation, np.asarray(observation.tool_orientation)))
+            first = int(steps)
+            if 0.0 <= steps < len(states) - 1 - count:
+                pairs = zip(states[first : first + count + 1], states[first + 1 : first + count + 2], strict=True)
+                told = [between(state, after, steps - first) for state, after in pairs]
+                off = np.linalg.norm(told[0].position - observation.tool_position)
+                turn = np.linalg.norm(turn_between(told[0].orientation, np.asarray(observation.tool_orientation)))
                 if off <= LOST[0] and turn <= LOST[1]:
                     return told
         gripper = 1.0 if observation.gripper > 0.2 else 0.0
-        return at_rest(observation.tool_position, observation.tool_orientation, gripper)
+        return [at_rest(observation.tool_position, observation.tool_orientation, gripper)] * (count + 1)
 
 
-def make_policy(**options: float) -> Teacher:
-    """Factory of the entry point `teacher`; options as Teacher's arguments.
+def make_policy(chunk_dt: float | str = 0.1, horizon: int | str = 16) -> Teacher:
+    """Factory of the entry point `teacher`; options as Teacher's arguments, as text too.
 
     Raises:
-        TypeError: an option that the teacher does not have. ValueError: one with a wrong value.
+        ValueError: an option with a wrong value.
     """
-    return Teacher(**options)
+    return Teacher(float(chunk_dt), int(horizon))

@@ -8,6 +8,7 @@ by itself when no other follows (`interpolate_from_desired_state`).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,9 +21,9 @@ class TrajectoryRejected(ValueError):
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Interpolation nodes: times (m,) [s], positions and velocities (m, n) [rad, rad/s]."""
+    """Interpolation nodes: m times [s], positions and velocities (m, n) [rad, rad/s]."""
 
-    times: np.ndarray
+    times: list[float]
     positions: np.ndarray
     velocities: np.ndarray
 
@@ -46,7 +47,7 @@ class TrajectoryExecutor:
         still = np.array(positions, dtype=float)
         if still.shape != (len(self.joint_names),):
             raise ValueError(f"expected {len(self.joint_names)} joint positions, got shape {still.shape}")
-        self._nodes = _Nodes(np.array([-np.inf]), still[None], np.zeros((1, len(still))))
+        self._nodes = _Nodes([float("-inf")], still[None], np.zeros((1, len(still))))
 
     def accept(
         self,
@@ -76,24 +77,24 @@ class TrajectoryExecutor:
             self.rejected += 1
             raise
         desired, rate = self.sample(now)
-        ahead = nodes.times > now
+        first = bisect_right(nodes.times, now)
         self._nodes = _Nodes(
-            np.concatenate([[now], nodes.times[ahead]]),
-            np.concatenate([desired[None], nodes.positions[ahead]]),
-            np.concatenate([rate[None], nodes.velocities[ahead]]),
+            [now, *nodes.times[first:]],
+            np.concatenate([desired[None], nodes.positions[first:]]),
+            np.concatenate([rate[None], nodes.velocities[first:]]),
         )
         self.accepted += 1
 
     def sample(self, now: float) -> tuple[np.ndarray, np.ndarray]:
         """Desired positions and velocities (n,) [rad, rad/s] at this time [s]."""
         nodes = self._nodes
-        index = int(np.searchsorted(nodes.times, now, side="right"))
+        index = bisect_right(nodes.times, now)
         if index >= len(nodes.times):
             return nodes.positions[-1], np.zeros(len(self.joint_names))
         if index == 0:
             return nodes.positions[0], nodes.velocities[0]
-        span = float(nodes.times[index] - nodes.times[index - 1])
-        s = (now - float(nodes.times[index - 1])) / span
+        span = nodes.times[index] - nodes.times[index - 1]
+        s = (now - nodes.times[index - 1]) / span
         p0, p1 = nodes.positions[index - 1], nodes.positions[index]
         v0, v1 = span * nodes.velocities[index - 1], span * nodes.velocities[index]
         a, b = 2.0 * (p0 - p1) + v0 + v1, 3.0 * (p1 - p0) - 2.0 * v0 - v1
@@ -136,4 +137,4 @@ class TrajectoryExecutor:
         absolute = times + (stamp if stamp != 0.0 else now)
         if absolute[-1] < now:
             raise TrajectoryRejected(f"it ended {now - absolute[-1]:.3f} s ago")
-        return _Nodes(absolute, places, rates)
+        return _Nodes(absolute.tolist(), places, rates)

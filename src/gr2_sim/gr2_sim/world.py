@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import mujoco
 import numpy as np
-from gr2_policy.policy import SceneTruth
-from gr2_wbc.robots import load_robot
 
+from gr2_policy.policy import SceneTruth
 from gr2_sim import gripper
 from gr2_sim.build import ARM_JOINTS, DAMPING, GRIPPER, KNUCKLE_JOINT, ROBOT, STIFFNESS, build_model
 from gr2_sim.cameras import Cameras
@@ -16,6 +15,7 @@ from gr2_sim.cell import load_cell
 from gr2_sim.layout import Layout, lay_out
 from gr2_sim.tasks import find_task
 from gr2_sim.trajectory_executor import TrajectoryExecutor
+from gr2_wbc.robots import load_robot
 
 FEED_FORWARD = DAMPING / STIFFNESS
 """(7,) [s]: what a position servo's damping takes away from a moving set point."""
@@ -213,6 +213,11 @@ class World:
         """Bring poses up to the present joint positions (a step leaves those from its beginning)."""
         mujoco.mj_kinematics(self.model, self.data)
 
+    def refresh_view(self) -> None:
+        """Bring poses, cameras and lights up to the present joint positions."""
+        self.refresh()
+        mujoco.mj_camlight(self.model, self.data)
+
     def render(self, camera: str, width: int = 256, height: int = 256) -> np.ndarray:
         """Image of a camera, (height, width, 3) uint8 RGB.
 
@@ -223,8 +228,7 @@ class World:
             if self._cameras is not None:
                 self._cameras.close()
             self._cameras = Cameras(self.model, width, height)
-        self.refresh()
-        mujoco.mj_camlight(self.model, self.data)
+        self.refresh_view()
         return self._cameras.render(self.data, camera)
 
     def close(self) -> None:

@@ -175,8 +175,8 @@ class BagReader:
 def _from_cdr(store: Typestore, data: bytes, type_name: str) -> Any:
     """Deserialises; bytes behind the message are ignored, as ROS itself does.
 
-    rclpy reserves room for the alignment of doubles also behind an empty float64[], and leaves it uninitialised:
-    up to twelve stray bytes behind a JointState without effort, which rosbags' own function would refuse.
+    rclpy's serialize_message reserves room for the alignment of doubles also behind an empty float64[], and leaves it
+    uninitialised: stray bytes behind a JointState without effort, which rosbags' own function would refuse.
     """
     if data[:2] not in (b"\x00\x00", b"\x00\x01"):
         raise SerdeError(f"its encapsulation {data[:4].hex(' ')} is not plain CDR")

@@ -21,6 +21,7 @@ from gr2_tools import doctor_probes
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 SLOW_FRAME = 0.030  # [s] two cameras at 10 Hz leave 50 ms a frame, for much larger scenes than ours
+SLOW_DISCOVERY = 1.5  # [s]
 _GB = 1e9
 
 
@@ -205,11 +206,14 @@ def dds() -> list[Row]:
     n, m = sent["sent"], got["got"]
     small = f"{m['small']} of {n['small']} small messages (reliable, {doctor_probes.SMALL_RATE} Hz)"
     image = f"{m['images']} of {n['images']} images of 1 MB (best effort, {doctor_probes.IMAGE_RATE} Hz)"
+    small += f"; found each other in {sent['discovery']:.1f} s"
     if not sent["matched"] or not m["small"]:
         return [Row("DDS between processes", FAIL, small, advice)]
     rows = [Row("DDS between processes", OK, small)]
     if m["small"] < n["small"]:
         rows = [Row("DDS between processes", WARN, small, "the machine is overloaded, or the loopback is filtered")]
+    elif sent["discovery"] > SLOW_DISCOVERY:
+        rows = [Row("DDS between processes", WARN, small, "nodes find each other late: see Fast DDS profile")]
     lost = 1 - m["images"] / n["images"]
     how = "with" if used else "without"
     if lost > 0.05:

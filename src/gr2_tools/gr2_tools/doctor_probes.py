@@ -108,9 +108,11 @@ def publish() -> dict[str, Any]:
     images = node.create_publisher(Image, IMAGE_TOPIC, qos_profile_sensor_data)
     image = Image(height=1, width=IMAGE_BYTES, encoding="mono8", step=IMAGE_BYTES)
     image.data.frombytes(bytes(IMAGE_BYTES))
-    give_up = time.monotonic() + 5.0
+    begin = time.monotonic()
+    give_up = begin + 5.0
     while time.monotonic() < give_up and not (small.get_subscription_count() and images.get_subscription_count()):
         time.sleep(0.01)
+    discovery = time.monotonic() - begin
     matched = bool(small.get_subscription_count() and images.get_subscription_count())
     time.sleep(0.2)  # the other side has to have found us, too
     sent = {"small": 0, "images": 0}
@@ -128,7 +130,7 @@ def publish() -> dict[str, Any]:
     small.publish(String(data=_END))
     small.wait_for_all_acked(Duration(seconds=2))
     rclpy.shutdown()
-    return {"matched": matched, "sent": sent}
+    return {"matched": matched, "discovery": discovery, "sent": sent}
 
 
 def subscribe() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mcap.records import (
     DataEnd,
     Footer,
     Header,
+    McapRecord,
     MessageIndex,
     Metadata,
     MetadataIndex,
@@ -224,7 +226,7 @@ class McapFile:
         DataEnd(0).write(out)
         data = out.end()
         summary_start = self._end + len(data)
-        groups = [
+        groups: list[tuple[Opcode, Sequence[McapRecord]]] = [
             (Opcode.SCHEMA, self._schemas),
             (Opcode.CHANNEL, list(self._channels.values())),
             (Opcode.STATISTICS, [self.statistics()]),

@@ -34,6 +34,7 @@ from gr2_tools.signals import StopFlag, stop_on_signals
 
 CLOCK_TOPIC = "/clock"
 _SECOND = 1_000_000_000
+_PATIENCE = 3.0  # [s]
 
 
 @dataclass
@@ -48,7 +49,8 @@ class PlayOptions:
         topics, exclude: names, with shell wildcards; no topics: all.
         clock_hz: publish /clock from the bag's time at this rate; 0: not.
         remap: recorded name -> name to publish on.
-        wait: seconds between creating the publishers and the first message, for discovery.
+        wait: seconds between creating the publishers and the first message, for discovery; up to three more while
+            nobody listens at all. 0: none.
     """
 
     bag: Path
@@ -133,7 +135,7 @@ class Player:
             f"playing {o.bag}: {len(self._publishers)} topics, {(end - begin) / _SECOND:.1f} s{rate}"
             f"{', looping' if o.loop else ''}"
         )
-        self._stop.wait(o.wait)
+        self._await_listeners()
         began = time.monotonic()
         finished = self._publish_latched(begin)
         while finished:
@@ -161,6 +163,22 @@ class Player:
     def close(self) -> None:
         """Closes the bag."""
         self._bag.close()
+
+    def _await_listeners(self) -> None:
+        """Gives listeners time to find the publishers; Fast DDS may need three seconds."""
+        o = self._options
+        if not o.wait:
+            return
+        self._stop.wait(o.wait)
+        publishers = [*self._publishers.values(), *([self._clock] if self._clock else [])]
+        deadline = time.monotonic() + _PATIENCE
+        while not self._stop.is_set() and not any(p.get_subscription_count() for p in publishers):
+            if time.monotonic() > deadline:
+                self._say("nobody listens yet")
+                return
+            self._stop.wait(0.05)
+            if any(p.get_subscription_count() for p in publishers):
+                self._stop.wait(min(o.wait, 0.5))  # one is there: the others cannot be far
 
     def _selected(self, topic: BagTopic) -> bool:
         o = self._options

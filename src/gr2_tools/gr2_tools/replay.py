@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1.0,
         metavar="S",
-        help="time for discovery before the first message (default: 1)",
+        help="time for listeners to find us before the first message; up to 3 s more while nobody does (default: 1)",
     )
 
 

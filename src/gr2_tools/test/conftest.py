@@ -24,6 +24,7 @@ from gr2_tools.msgdefs import find_definition
 from gr2_tools.qos import INFINITE
 
 HERE = Path(__file__).parent
+PROFILE = HERE.parents[1] / "gr2_bringup" / "config" / "fastdds_large_images.xml"
 START = 1_700_000_000_000_000_000
 _VERB = """
 import argparse, importlib, sys
@@ -106,7 +107,7 @@ class Processes:
     """Starts processes in one DDS domain, and ends what is left of them."""
 
     def __init__(self, folder: Path, domain: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._started: list[subprocess.Popen[str]] = []
         self.environment = {
             **os.environ,
@@ -114,13 +115,14 @@ class Processes:
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "ROS_PYTHON_CHECK_FIELDS": "1",
             "ROS_LOG_DIR": str(folder / "log"),
+            "FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE),
         }
 
     def start(self, *command: str, **keywords: object) -> subprocess.Popen[str]:
         """Any command, its output in pipes."""
         process = subprocess.Popen(
             command,
-            cwd=self._folder,
+            cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -129,6 +131,23 @@ class Processes:
         )
         self._started.append(process)
         return process
+
+    def listen(self, *topics: str) -> subprocess.Popen[str]:
+        """A listener to topics (NAME=TYPE[,latched]) that has subscribed."""
+        ready = self.folder / f"ready{len(self._started)}"
+        listener = self.script("listener.py", str(ready), *topics)
+        deadline = time.monotonic() + 10
+        while not ready.exists():
+            assert time.monotonic() < deadline, listener.communicate(timeout=1)
+            time.sleep(0.02)
+        return listener
+
+    def heard(self, listener: subprocess.Popen[str]) -> dict[str, list[tuple[int, int]]]:
+        """Ends a listener: by topic, checksum and receive time [ns] of each message."""
+        time.sleep(0.3)
+        code, out, _ = self.stop(listener, signal.SIGTERM)
+        assert code == 0
+        return json.loads(out.strip().splitlines()[-1])
 
     def verb(self, *arguments: str, **keywords: object) -> subprocess.Popen[str]:
         """A verb of the gr2 command."""
@@ -164,22 +183,3 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
         group = Processes(tmp_path, domain)
         yield group
         group.end()
-
-
-@pytest.fixture
-def await_path() -> Callable[[Path], None]:
-    """Waits until a file or folder appears."""
-
-    def wait(path: Path, timeout: float = 10.0) -> None:
-        deadline = time.monotonic() + timeout
-        while not path.exists():
-            assert time.monotonic() < deadline, f"{path} did not appear"
-            time.sleep(0.02)
-
-    return wait
-
-
-@pytest.fixture
-def last_json() -> Callable[[str], dict]:
-    """The JSON object in the last line of an output."""
-    return lambda text: json.loads(text.strip().splitlines()[-1])

@@ -1,4 +1,7 @@
-"""Prints what it received until a signal: by topic, checksums and receive times [ns]. Arguments: NAME=TYPE[,latched] ..."""
+"""Prints what it received until a signal: by topic, checksums and receive times [ns].
+
+Arguments: a file to touch when ready, then NAME=TYPE[,latched] ...
+"""
 
 from __future__ import annotations
 

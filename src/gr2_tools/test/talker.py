@@ -1,4 +1,7 @@
-"""Publishes like a small stack; prints what it sent (checksums by topic). Arguments: seconds [others to wait for]."""
+"""Publishes like a small stack, once someone listens; prints what it sent (checksums by topic).
+
+Arguments: seconds, then the topics to wait for (all of them if none).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 
-SECONDS, OTHERS = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+SECONDS, AWAITED = float(sys.argv[1]), sys.argv[2:]
 
 rclpy.init()
 node = rclpy.create_node("talker")
@@ -37,7 +40,7 @@ def publish(topic: str, message: object) -> None:
 
 publish("/instruction", String(data="said before anyone listened"))
 give_up = time.monotonic() + 10
-while time.monotonic() < give_up and any(p.get_subscription_count() < OTHERS for p in publishers.values()):
+while any(publishers[t].get_subscription_count() == 0 for t in AWAITED or publishers) and time.monotonic() < give_up:
     time.sleep(0.02)
 time.sleep(0.3)
 image = Image(height=128, width=128, encoding="rgb8", step=384)

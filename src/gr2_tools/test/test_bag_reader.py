@@ -158,7 +158,8 @@ def test_unfinished_recording_is_pointed_at(tmp_path: Path, bag: Path) -> None:
 def test_damaged_file_beside_good_metadata(bag: Path) -> None:
     """The metadata still tells the quality of service; the notes tell that the file is cut off."""
     path = bag / "bag_0.mcap"
-    path.write_bytes(path.read_bytes()[:-8000])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
     with BagReader(bag) as reader:
         assert "not complete" in reader.notes[0]
         offers = {t.name: len(t.offers) for t in reader.topics}

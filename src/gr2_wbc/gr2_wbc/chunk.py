@@ -110,7 +110,11 @@ def check_chunk(chunk: Chunk, config: IntakeConfig, frame: str) -> Chunk:
     horizon = len(positions) if chunk.horizon is None else chunk.horizon
     if not 1 <= horizon <= config.max_horizon:
         raise ChunkRefused(Refusal.BAD_HORIZON, f"horizon is {horizon}, expected 1 ... {config.max_horizon}")
-    for name, values, width in (("positions", positions, 3), ("orientations", orientations, 4), ("gripper", gripper, 1)):
+    for name, values, width in (
+        ("positions", positions, 3),
+        ("orientations", orientations, 4),
+        ("gripper", gripper, 1),
+    ):
         if values.size != horizon * width:
             raise ChunkRefused(
                 Refusal.BAD_LENGTH,

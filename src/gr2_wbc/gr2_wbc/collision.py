@@ -117,9 +117,7 @@ def _build_engine(robot: Robot) -> mujoco.MjModel:
         for name in (pair.first, pair.second):
             if name not in known:
                 raise RobotFileError(f"{robot.model_path.name} has no geom '{name}', named in a collision pair")
-        spec.add_pair(
-            geomname1=pair.first, geomname2=pair.second, margin=robot.collision.influence_distance, condim=1
-        )
+        spec.add_pair(geomname1=pair.first, geomname2=pair.second, margin=robot.collision.influence_distance, condim=1)
     return spec.compile()
 
 

@@ -9,9 +9,21 @@ import numpy as np
 
 from gr2_wbc.limits import braking_time
 from gr2_wbc.robot import JointLimits
+from gr2_wbc.safety import State
 
 _TOLERANCE = 1e-6  # relative, on limits
-_CONTINUITY = 1e-6  # [rad] between a command and the one it replaces
+_CONTINUITY = 1e-6  # [rad], [rad/s], absolute on everything
+_WORDS = (
+    "leaves the last command",
+    "does not fit its velocity",
+    "changes velocity within a period",
+    "moves",
+    "cannot stop in time from",
+    "goes beyond its upper position limit",
+    "comes to rest beyond its upper position limit",
+    "goes beyond its lower position limit, negated",
+    "comes to rest beyond its lower position limit, negated",
+)
 
 
 class CommandRejected(RuntimeError):
@@ -56,6 +68,10 @@ class CommandTrajectory:
         self.positions = np.array((point, held, held + 0.5 * tail * velocities))
         self.velocities = np.array((velocities, velocities, np.zeros_like(velocities)))
 
+    def braking(self, time: float) -> bool:
+        """Whether it is on its braking tail at control time [s]."""
+        return self.times[1] < time - self.stamp < self.times[2]
+
     def evaluate(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Commanded positions and velocities (n,) at control time [s]; at rest after the end."""
         elapsed = max(time - self.stamp, 0.0)
@@ -78,21 +94,22 @@ class Command:
 
     Attributes:
         active: whether it is to be sent; False in IDLE and STOPPED, where the robot is left to its own stop.
-        positions, velocities: (n,) set point one period after ``stamp`` [rad], [rad/s].
+        positions, velocities: (n,) set point one period after the cycle [rad], [rad/s].
         gripper: 0 open ... 1 closed.
         state: of the controller.
         reason: why this state was entered.
-        plan: the trajectory with the braking tail; None before the arm was taken over.
-        stamp: control time of the cycle [s].
+        plan: the trajectory with the braking tail; meaningless before the arm was taken over.
+        stamp: control time that the times of the trajectory count from [s]: that of the cycle, or of an earlier one
+            while its braking tail is left to run out.
     """
 
     active: bool
     positions: np.ndarray
     velocities: np.ndarray
     gripper: float
-    state: int
+    state: State
     reason: str
-    plan: CommandTrajectory | None
+    plan: CommandTrajectory
     stamp: float
 
     def trajectory(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,7 +118,7 @@ class Command:
         Raises:
             CommandRejected: the command is not to be sent.
         """
-        if not self.active or self.plan is None:
+        if not self.active:
             raise CommandRejected(f"nothing is commanded: {self.reason}")
         return self.plan.times, self.plan.positions, self.plan.velocities
 
@@ -111,9 +128,14 @@ class CommandGate:
 
     def __init__(self, limits: JointLimits) -> None:
         self._limits = limits
-        self._velocity = limits.velocity * (1.0 + _TOLERANCE)
-        self._acceleration = limits.acceleration * (1.0 + _TOLERANCE)
-        self._continuity = np.full(len(limits.names), _CONTINUITY)
+        still = np.zeros(len(limits.names))
+        velocity, acceleration = limits.velocity * (1.0 + _TOLERANCE), limits.acceleration * (1.0 + _TOLERANCE)
+        self._bounds = np.array(
+            (
+                *(still, still, acceleration, velocity, acceleration),
+                *(limits.upper, limits.upper, -limits.lower, -limits.lower),
+            )
+        )
 
     def check(self, candidate: CommandTrajectory, previous: CommandTrajectory) -> CommandTrajectory:
         """Check a candidate against the limits and against the trajectory it replaces.
@@ -123,33 +145,39 @@ class CommandGate:
         Raises:
             CommandRejected: it must not be sent.
         """
-        limits = self._limits
-        for name, values in (("positions", candidate.positions), ("velocities", candidate.velocities)):
-            if not np.isfinite(values).all():
-                raise CommandRejected(f"{name} of the command are not finite")
+        if not math.isfinite(candidate.positions.sum() + candidate.velocities.sum()):
+            raise CommandRejected("positions or velocities of the command are not finite")
         period, held, end = candidate.times.tolist()
         if not 0.0 < period < held < end < math.inf:
             raise CommandRejected(f"times of the command do not increase: {period}, {held}, {end} s")
 
         position, velocity = previous.evaluate(candidate.stamp)
         speed = candidate.velocities[0]
-        self._require(np.abs(candidate.start - position), self._continuity, "leaves the last command")
-        self._require(np.abs(speed - velocity), self._acceleration * period + 1e-9, "changes velocity")
-        self._require(np.abs(speed), self._velocity, "moves")
-        self._require(np.abs(candidate.velocities[1]), self._acceleration * (end - held), "brakes")
         implied = position + 0.5 * period * (velocity + speed)
-        self._require(np.abs(candidate.positions[0] - implied), self._continuity, "does not fit its velocity")
-        low = np.minimum(position, limits.lower) - _CONTINUITY
-        high = np.maximum(position, limits.upper) + _CONTINUITY
-        for point in (candidate.positions[0], candidate.positions[2]):
-            self._require(point, high, "goes beyond its upper position limit")
-            self._require(low, point, "goes beyond its lower position limit")
+        values = np.array(
+            (
+                np.abs(candidate.start - position),
+                np.abs(candidate.positions[0] - implied),
+                np.abs(speed - velocity),
+                np.abs(speed),
+                np.abs(candidate.velocities[1]),
+                candidate.positions[0],
+                candidate.positions[2],
+                -candidate.positions[0],
+                -candidate.positions[2],
+            )
+        )
+        bounds = self._bounds.copy()
+        bounds[2] *= period
+        bounds[4] *= end - held
+        bounds[5:7] = np.maximum(position, bounds[5:7])
+        bounds[7:9] = np.maximum(-position, bounds[7:9])
+        if not (values <= bounds + _CONTINUITY).all():  # a NaN fails as well
+            raise CommandRejected(self._explain(values, bounds))
         return candidate
 
-    def _require(self, values: np.ndarray, bounds: np.ndarray, what: str) -> None:
-        if (values <= bounds).all():  # False for NaN
-            return
-        index = int(np.argmax(values - bounds))
-        raise CommandRejected(
-            f"{self._limits.names[index]} {what}: {values[index]:.6g}, allowed is {bounds[index]:.6g}"
+    def _explain(self, values: np.ndarray, bounds: np.ndarray) -> str:
+        row, joint = np.unravel_index(int(np.argmax(values - bounds)), values.shape)
+        return (
+            f"{self._limits.names[joint]} {_WORDS[row]}: {values[row, joint]:.6g}, allowed is {bounds[row, joint]:.6g}"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 
 class ConfigError(ValueError):
@@ -217,7 +218,7 @@ def override(config: ControllerConfig, values: Mapping[str, object]) -> Controll
         ConfigError: an unknown name, a value of another type, or one that makes no sense.
     """
     known = flatten(config)
-    sections: dict[str, dict[str, object]] = {}
+    sections: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         if name not in known:
             raise ConfigError(f"unknown configuration entry '{name}'")
@@ -228,6 +229,6 @@ def override(config: ControllerConfig, values: Mapping[str, object]) -> Controll
             raise ConfigError(f"{name} must be of type {type(old).__name__}, got {value!r}")
         section, _, leaf = name.rpartition(".")
         sections.setdefault(section, {})[leaf] = value
-    top = sections.pop("", {})
-    inner = {section: replace(getattr(config, section), **changed) for section, changed in sections.items()}
-    return replace(config, **top, **inner)
+    changes: dict[str, Any] = sections.pop("", {})
+    changes |= {section: replace(getattr(config, section), **changed) for section, changed in sections.items()}
+    return replace(config, **changes)

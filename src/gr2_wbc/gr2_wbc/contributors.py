@@ -6,13 +6,14 @@ more, write a class with :meth:`Contributor.add` and put it into the controller'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from gr2_wbc.config import QpConfig
 from gr2_wbc.kinematics import Kinematics
-from gr2_wbc.robot import ToolLimits
+from gr2_wbc.robot import Robot, ToolLimits
 
 
 @dataclass(eq=False)
@@ -31,8 +32,8 @@ class CycleState:
     velocities: np.ndarray
     kinematics: Kinematics
     manipulability: float = 0.0
-    twist: np.ndarray | None = None
-    error: np.ndarray | None = None
+    twist: np.ndarray = field(default_factory=lambda: np.zeros(6))
+    error: np.ndarray = field(default_factory=lambda: np.zeros(6))
 
 
 class Contributor(Protocol):
@@ -122,6 +123,18 @@ class Manipulability:
         if closeness > 0.0:
             climb = state.kinematics.manipulability_gradient(state.manipulability)
             gradient -= self._weight * closeness * climb
+
+
+def default_contributors(config: QpConfig, robot: Robot) -> list[Contributor]:
+    """What the controller wants, by its configuration."""
+    threshold = config.manipulability_threshold
+    return [
+        Tracking(config.tracking_gain, config.rotation_length, robot.tool_limits),
+        Damping(config.damping, config.singular_damping, threshold),
+        Smoothness(config.smoothness),
+        Posture(robot.configurations[config.rest], config.posture, config.posture_gain, config.posture_speed),
+        Manipulability(config.manipulability, threshold),
+    ]
 
 
 def _within(vector: np.ndarray, limit: float) -> float:

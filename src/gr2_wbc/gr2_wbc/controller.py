@@ -7,7 +7,6 @@ is the reference -> solve the program for the next joint velocities, or brake ->
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pinocchio as pin
@@ -25,56 +24,12 @@ from gr2_wbc.reference import Motion, Reference
 from gr2_wbc.robot import Robot
 from gr2_wbc.rotation import quaternion_of
 from gr2_wbc.safety import ResetRefused, Safety, State
+from gr2_wbc.state import Measurement, Status
 
-_REST_SPEED = 0.005  # [rad/s] below this the arm counts as standing
+__all__ = ["Command", "Controller", "Measurement", "State", "Status"]
+
+_AT_REST = (1e-3, 1e-2, 2e-3, 1e-2)  # lag [m], [rad] and tool speed [m/s], [rad/s] below which a path is done
 _SETTLE_TIME = 1.0  # [s] after which HOLDING is entered even if the arm could not reach the path's end
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """The measured state of the arm.
-
-    Attributes:
-        stamp: time of the measurement [s].
-        positions, velocities: (n,) [rad], [rad/s], in the controller's joint order.
-        gripper_opening: 0 open ... 1 closed.
-        received: steady time of its arrival [s]; None where there is no steady clock (in-process simulation).
-    """
-
-    stamp: float
-    positions: np.ndarray
-    velocities: np.ndarray
-    gripper_opening: float
-    received: float | None = None
-
-
-@dataclass(frozen=True)
-class Status:
-    """What the controller reports; the fields mean what they mean in gr2_msgs/WbcStatus."""
-
-    stamp: float
-    state: State
-    reason: str
-    e_stop: bool
-    session: str
-    policy: str
-    active_sequence: int
-    chunk_remaining: float
-    path_speed_scale: float
-    position_error: float
-    orientation_error: float
-    joint_tracking_error: float
-    minimum_distance: float
-    minimum_distance_pair: str
-    active_constraints: int
-    manipulability: float
-    cycles: int
-    chunks_accepted: int
-    refusals: dict[str, int]
-    last_refusal: str
-    qp_failures: int
-    rejected_commands: int
-    resyncs: int
 
 
 class Controller:
@@ -105,18 +60,14 @@ class Controller:
         self._approach = BrakingProfile(qp.approach_gain, qp.approach_deceleration, qp.recovery_speed)
         self._program = Program(robot.dof + 1, qp.collision_rows)
         self._solver = make_solver(qp.solver, robot.dof + 1, qp.collision_rows)
-        self.contributors: list[wants.Contributor] = [
-            wants.Tracking(qp.tracking_gain, qp.rotation_length, robot.tool_limits),
-            wants.Damping(qp.damping, qp.singular_damping, qp.manipulability_threshold),
-            wants.Smoothness(qp.smoothness),
-            wants.Posture(robot.configurations[qp.rest], qp.posture, qp.posture_gain, qp.posture_speed),
-            wants.Manipulability(qp.manipulability, qp.manipulability_threshold),
-        ]
-        self._plan: CommandTrajectory | None = None
+        self.contributors = wants.default_contributors(qp, robot)
+        self._seeded = False  # the arm was taken over; before that the plan means nothing
+        still = np.zeros(robot.dof)
+        self._plan = CommandTrajectory(0.0, still, still, still, robot.limits, config.period, config.hold_periods)
         self._state = wants.CycleState(np.zeros(robot.dof), np.zeros(robot.dof), self._kinematics)
         self._error = np.zeros(6)
         self._gripper = 0.0
-        self._now: float | None = None
+        self._now = 0.0
         self._measured: Measurement | None = None
         self._tracking_error = 0.0
         self._rows = 0
@@ -149,9 +100,9 @@ class Controller:
         blocked = None
         if self.safety.stopped:
             blocked = ChunkRefused(Refusal.STOPPED, f"the controller is stopped: {self.safety.reason}")
-        elif self._plan is None:
+        elif not self._seeded:
             blocked = ChunkRefused(Refusal.NOT_READY, self.safety.reason)
-        now = now if self._now is None else max(now, self._now)
+        now = max(now, self._now) if self._seeded else now
         position, rotation = self._kinematics.position, self._kinematics.rotation
         checked = self.intake.accept(chunk, now, position, quaternion_of(rotation), blocked)
         twist = self._kinematics.jacobian @ self._state.velocities
@@ -163,7 +114,7 @@ class Controller:
         """Latch the e-stop: nothing is sent any more, the robot brakes on the tail of the last command."""
         self.safety.latch_e_stop(reason)
 
-    def reset(self, now: float, measurement: Measurement) -> None:
+    def reset(self, now: float, measurement: Measurement, steady: float | None = None) -> None:
         """Leave STOPPED once the cause is gone. Does nothing in other states. The session is kept.
 
         Raises:
@@ -171,21 +122,19 @@ class Controller:
         """
         if not self.safety.stopped:
             return
-        age = now - measurement.stamp
+        age = measurement.age(now, steady)
         if age > self.config.safety.joint_state_timeout:
             raise ResetRefused(f"joint states are stale: the newest is {age:.3f} s old")
         self._require_rest(measurement)
-        plan = self._plan
-        if plan is not None:
-            # Where the executor stands, if that is where the arm is: no step of the size of the tracking error.
-            difference = self._difference(plan.positions[2], measurement.positions)
-            if np.max(np.abs(difference)) <= self.config.safety.seed_tolerance:
-                self._seed(now, plan.positions[2].copy(), self._gripper)
-                self.safety.reset("reset")
-                self.intake.forget_before(measurement.stamp)
-                return
-        self._seed(now, measurement.positions.copy(), measurement.gripper_opening)
-        self.safety.reset("reset; the arm was taken over where it stands")
+        # Where the executor stands, if that is where the arm is: no step of the size of the tracking error.
+        rest, reason = self._plan.positions[2].copy(), "reset"
+        gripper = self._gripper
+        difference = np.abs(self.robot.limits.difference(rest, measurement.positions))
+        if not self._seeded or difference.max() > self.config.safety.seed_tolerance:
+            rest, gripper = measurement.positions.copy(), measurement.gripper_opening
+            reason = "reset; the arm was taken over where it stands"
+        self._seed(now, rest, gripper)
+        self.safety.reset(reason)
         self.intake.forget_before(measurement.stamp)
 
     def resync(self, measurement: Measurement, reason: str = "taken over where it stands") -> None:
@@ -211,28 +160,24 @@ class Controller:
             steady: steady time [s] on the clock of ``measurement.received``; None: ages are told from ``now``.
         """
         self._cycles += 1
-        age = now - measurement.stamp
-        if steady is not None and measurement.received is not None:
-            age = max(age, steady - measurement.received)
-        fresh = self.safety.check_age(age)
-        if self._plan is None:
+        fresh = self.safety.check_age(measurement.age(now, steady))
+        if not self._seeded:
             if fresh:
                 self._take_over(measurement)
-            if self._plan is None:
-                self._now = now
+            if not self._seeded:
                 return self._inactive(now, measurement)
-        if self._now is not None and not 0.0 <= now - self._now <= self.config.safety.max_clock_step:
+        if not 0.0 <= now - self._now <= self.config.safety.max_clock_step:
             self._clock_jumped(now)
-        self._watch(now, measurement)
         positions, velocities = self._plan.evaluate(now)
+        if self._watch(now, measurement, positions):
+            positions, velocities = self._plan.evaluate(now)
         self._observe(positions, velocities)
         if self.safety.stopped:
             self._now = now
             return self._inactive(now, measurement)
 
         self._follow(now)
-        velocities = self._next_velocities()
-        command = self._emit(now, velocities)
+        command = self._emit(now, self._next_velocities(now))
         self._now = now
         return command
 
@@ -241,7 +186,7 @@ class Controller:
         reference, nearest = self._reference, self._collision.nearest
         chunk = reference.chunk
         return Status(
-            stamp=self._now if self._now is not None else 0.0,
+            stamp=self._now,
             state=self.safety.state,
             reason=self.safety.reason,
             e_stop=self.safety.e_stop,
@@ -295,6 +240,7 @@ class Controller:
         )
         self._gripper = gripper
         self._now = now
+        self._seeded = True
         self._settling_since = None
         self._observe(positions, still)
         self._reference.hold(now, self._kinematics.position, self._kinematics.rotation)
@@ -316,31 +262,27 @@ class Controller:
         self.intake.forget_before(now)
         self.safety.hold(f"control time jumped by {step:.3f} s")
 
-    def _watch(self, now: float, measurement: Measurement) -> None:
-        """Compare the measurement with the command and with the measurement before."""
+    def _watch(self, now: float, measurement: Measurement, commanded: np.ndarray) -> bool:
+        """Compare the measurement with the command and with the one before; whether the arm was taken over anew."""
         config, limits = self.config.safety, self.robot.limits
-        commanded, _ = self._plan.evaluate(now)
-        errors = np.abs(self._difference(commanded, measurement.positions))
+        taken_over = False
+        errors = np.abs(self.robot.limits.difference(commanded, measurement.positions))
         before, self._measured = self._measured, measurement
         if config.resync_on_jump and not self.safety.stopped:
             jumped = errors.max() > config.tracking_error
             if before is not None and before is not measurement:
-                moved = np.abs(self._difference(measurement.positions, before.positions))
+                moved = np.abs(self.robot.limits.difference(measurement.positions, before.positions))
                 reach = config.joint_jump + 2.0 * limits.velocity * abs(measurement.stamp - before.stamp)
                 jumped = jumped or bool(np.any(moved > reach))
             if jumped:
                 worst = int(np.argmax(errors))
                 self._reseed(now, measurement, f"the measured {limits.names[worst]} jumped; taken over where it stands")
                 errors = np.zeros(self.robot.dof)
+                taken_over = True
         self._tracking_error = float(errors.max())
         if not self.safety.stopped:
             self.safety.check_tracking(errors, limits)
-
-    def _difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """first - second (n,) [rad], modulo whole turns for continuous joints."""
-        difference = first - second
-        turns = np.round(difference / (2.0 * np.pi)) * self.robot.limits.continuous
-        return difference - 2.0 * np.pi * turns
+        return taken_over
 
     def _observe(self, positions: np.ndarray, velocities: np.ndarray) -> None:
         """Kinematics and distances of the commanded state."""
@@ -360,7 +302,7 @@ class Controller:
         gripper = reference.gripper()
         if gripper is not None:
             self._gripper = gripper
-        if not reference.active:
+        if reference.chunk is None:
             return
         sequence = reference.chunk.sequence
         if reference.braking:
@@ -369,65 +311,70 @@ class Controller:
             return
         if self._settling_since is None:
             self._settling_since = now
-        settled = np.max(np.abs(self._state.velocities)) < _REST_SPEED and lag[0] < 1e-3 and lag[1] < 1e-2
+        twist = kinematics.jacobian @ self._state.velocities
+        left = (*lag, _norm(twist[:3]), _norm(twist[3:]))
+        settled = all(value < bound for value, bound in zip(left, _AT_REST, strict=True))
         if settled or now - self._settling_since > _SETTLE_TIME:
             reached = "is done" if settled else f"ended {1e3 * lag[0]:.1f} mm short of its last pose"
             reference.hold(now, kinematics.position, kinematics.rotation)
             self._error = np.zeros(6)
             self.safety.enter(State.HOLDING, f"chunk {sequence} {reached}")
 
-    def _next_velocities(self) -> np.ndarray:
-        """Joint velocities (n,) one period from now: the program's, or braking ones."""
-        velocities = self._state.velocities
-        if not self._reference.active:
-            self._rows = 0
-            return brake_velocities(velocities, self.robot.limits, self.config.period)
-        try:
-            solution = self._solve()
-        except QpRejected as rejected:
-            self.safety.note_solve(str(rejected))
-            return brake_velocities(velocities, self.robot.limits, self.config.period)
-        self.safety.note_solve(None)
-        return solution
+    def _next_velocities(self, now: float) -> np.ndarray | None:
+        """Joint velocities (n,) one period from now: the program's, or braking ones.
 
-    def _solve(self) -> np.ndarray:
+        None: the last command is braking already, and better than a new one could; it is left to run out.
+        """
+        lower, upper, too_fast = self._bounds.bounds(self._state.positions, self._state.velocities)
+        if too_fast:
+            return None
+        if self._reference.active:
+            try:
+                solution = self._solve(lower, upper)
+            except QpRejected as rejected:
+                self.safety.note_solve(str(rejected))
+            else:
+                self.safety.note_solve(None)
+                return solution
+        self._rows = 0
+        if self._plan.braking(now):
+            return None
+        return brake_velocities(self._state.velocities, self.robot.limits, self.config.period)
+
+    def _solve(self, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
         program, state, dof = self._program, self._state, self.robot.dof
         program.clear()
         hessian, gradient = program.hessian[:dof, :dof], program.gradient[:dof]
         for contributor in self.contributors:
             contributor.add(state, hessian, gradient)
         program.hessian[dof, dof] = self.config.qp.slack
-        program.lower[:dof], program.upper[:dof] = self._bounds.bounds(state.positions, state.velocities)
+        program.lower[:dof], program.upper[:dof] = lower, upper
         program.lower[dof] = 0.0
-        rows, lower = self._collision.rows(self._kinematics.spatial, self._approach, len(program.rows))
+        rows, least = self._collision.rows(self._kinematics.spatial, self._approach, len(program.rows))
         self._rows = len(rows)
         program.rows[: self._rows, :dof] = rows
         program.rows[: self._rows, dof] = 1.0
-        program.rows_lower[: self._rows] = lower
+        program.rows_lower[: self._rows] = least
         return self._solver.solve(program)[:dof]
 
-    def _emit(self, now: float, velocities: np.ndarray) -> Command:
-        """The command for these next velocities, or a braking one if it fails the last check."""
-        try:
-            self._plan = self._gate.check(self._trajectory(now, velocities), self._plan)
-        except CommandRejected as rejected:
-            self._rejected_commands += 1
-            self.safety.note_solve(f"the last check refused the command: {rejected}")
-            if not self.safety.stopped:
-                braking = brake_velocities(self._state.velocities, self.robot.limits, self.config.period)
-                try:
-                    self._plan = self._gate.check(self._trajectory(now, braking), self._plan)
-                except CommandRejected as again:
-                    self.safety.stop(f"not even a braking command passes the last check: {again}")
+    def _emit(self, now: float, velocities: np.ndarray | None) -> Command:
+        """The command for these next velocities. If it fails the last check, the last command brakes by itself."""
+        if velocities is not None:
+            try:
+                self._plan = self._gate.check(self._trajectory(now, velocities), self._plan)
+            except CommandRejected as rejected:
+                self._rejected_commands += 1
+                self.safety.note_solve(f"the last check refused the command: {rejected}")
+        positions, speeds = self._plan.evaluate(now + self.config.period)
         return Command(
             active=not self.safety.stopped,
-            positions=self._plan.positions[0],
-            velocities=self._plan.velocities[0],
+            positions=positions,
+            velocities=speeds,
             gripper=self._gripper,
             state=self.safety.state,
             reason=self.safety.reason,
             plan=self._plan,
-            stamp=now,
+            stamp=self._plan.stamp,
         )
 
     def _trajectory(self, now: float, velocities: np.ndarray) -> CommandTrajectory:
@@ -444,19 +391,18 @@ class Controller:
 
     def _inactive(self, now: float, measurement: Measurement) -> Command:
         """Nothing is to be sent: where the robot stands (IDLE), or is on the tail of the last command (STOPPED)."""
-        if self._plan is None:
-            positions, velocities = measurement.positions.copy(), np.zeros(self.robot.dof)
-        else:
+        positions, velocities = measurement.positions.copy(), np.zeros(self.robot.dof)
+        if self._seeded:
             positions, velocities = self._plan.evaluate(now + self.config.period)
         return Command(
             active=False,
             positions=positions,
             velocities=velocities,
-            gripper=self._gripper if self._plan is not None else measurement.gripper_opening,
+            gripper=self._gripper if self._seeded else measurement.gripper_opening,
             state=self.safety.state,
             reason=self.safety.reason,
             plan=self._plan,
-            stamp=now,
+            stamp=self._plan.stamp,
         )
 
 

@@ -140,16 +140,15 @@ class Intake:
 
     def _check_order(self, chunk: Chunk) -> None:
         if self._sequence is not None and chunk.sequence <= self._sequence:
-            raise ChunkRefused(
-                Refusal.OLD_SEQUENCE, f"sequence {chunk.sequence} is not newer than {self._sequence}"
-            )
+            raise ChunkRefused(Refusal.OLD_SEQUENCE, f"sequence {chunk.sequence} is not newer than {self._sequence}")
         if self._dt is not None and abs(chunk.dt - self._dt) > 1e-6:
             raise ChunkRefused(Refusal.BAD_TIMING, f"dt is {chunk.dt} s, {self._dt} s were stated at activation")
 
     def _check_time(self, chunk: Chunk, now: float) -> None:
         if chunk.stamp > now + self._config.future_tolerance:
             raise ChunkRefused(
-                Refusal.FUTURE_STAMP, f"stamp {chunk.stamp:.3f} s lies {chunk.stamp - now:.3f} s in the future"
+                Refusal.FUTURE_STAMP,
+                f"stamp {chunk.stamp:.3f} s lies {chunk.stamp - now:.3f} s in the future",
             )
         if chunk.stamp < self._not_before:
             raise ChunkRefused(

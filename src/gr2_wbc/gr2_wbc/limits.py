@@ -8,8 +8,8 @@ import numpy as np
 
 from gr2_wbc.robot import JointLimits
 
-
 _BRAKING_SHARE = 0.9  # of the acceleration limit; the rest covers braking in steps of a period
+_TOLERANCE = 1e-6  # [rad/s]
 
 
 class BrakingProfile:
@@ -66,15 +66,23 @@ class JointBounds:
         gain = 1.0 / (0.5 * period + hold + 0.5 * tail)
         self._profile = BrakingProfile(gain, _BRAKING_SHARE * limits.acceleration, recovery)
 
-    def bounds(self, positions: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper bound (n,) [rad/s] of the next velocities, for the commanded state now."""
+    def bounds(self, positions: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Lower and upper bound (n,) [rad/s] of the next velocities, for the commanded state now.
+
+        The third value tells that a joint moves towards a position limit so fast that a new command could not stop it
+        in time. This happens in late cycles only, when the last command is already braking harder than a new one,
+        which would hold its velocity first, can.
+        """
         limits = self._limits
         under_way = positions + self._half_period * velocities
         room = np.array((limits.upper - under_way, under_way - limits.lower))
         up, down = np.minimum(self._profile.speed(room), limits.velocity)
         slowest, fastest = velocities - self._step, velocities + self._step
+        too_fast = ((slowest > up + _TOLERANCE) & (velocities > 0.0)) | (
+            (fastest < -down - _TOLERANCE) & (velocities < 0.0)
+        )
         lower = np.minimum(np.maximum(-down, slowest), fastest)
-        return lower, np.minimum(np.maximum(up, slowest), fastest)
+        return lower, np.minimum(np.maximum(up, slowest), fastest), bool(too_fast.any())
 
 
 def brake_velocities(velocities: np.ndarray, limits: JointLimits, period: float) -> np.ndarray:

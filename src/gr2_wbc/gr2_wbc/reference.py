@@ -18,7 +18,7 @@ import pinocchio as pin
 from gr2_wbc.chunk import Chunk
 from gr2_wbc.config import ReferenceConfig
 from gr2_wbc.robot import ToolLimits
-from gr2_wbc.rotation import angular_velocity, matrix_of, tangents
+from gr2_wbc.rotation import angular_velocity, tangents
 from gr2_wbc.spline import Spline, fit
 
 _GRID_PER_SEGMENT = 4
@@ -52,9 +52,7 @@ class Path:
         duration: [s]
     """
 
-    def __init__(
-        self, chunk: Chunk, start: float, motion: Motion, config: ReferenceConfig, limits: ToolLimits
-    ) -> None:
+    def __init__(self, chunk: Chunk, start: float, motion: Motion, config: ReferenceConfig, limits: ToolLimits) -> None:
         """Fit the path.
 
         Args:
@@ -298,7 +296,12 @@ def _join_time(gap: np.ndarray, config: ReferenceConfig, limits: ToolLimits) -> 
 
 
 def _fit(
-    times: np.ndarray, samples: np.ndarray, initial: np.ndarray, join: float, dt: float, config: ReferenceConfig
+    times: np.ndarray,
+    samples: np.ndarray,
+    initial: np.ndarray,
+    join: float,
+    dt: float,
+    config: ReferenceConfig,
 ) -> Spline:
     segments = max(3, round(times[-1] / dt))
     weights = np.minimum(times / join, 1.0) ** 4

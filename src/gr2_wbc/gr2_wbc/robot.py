@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,16 @@ class JointLimits:
     velocity: np.ndarray
     acceleration: np.ndarray
 
-    @property
+    @cached_property
     def continuous(self) -> np.ndarray:
         """(n,) bool: joints without position limits; their positions are equivalent modulo 2 pi."""
         return ~np.isfinite(self.lower) & ~np.isfinite(self.upper)
+
+    def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """first - second (n,) [rad], modulo whole turns for continuous joints."""
+        difference = first - second
+        turns = np.round(difference / (2.0 * np.pi)) * self.continuous
+        return difference - 2.0 * np.pi * turns
 
 
 @dataclass(frozen=True)
@@ -266,7 +273,8 @@ def _collision(entries: dict) -> CollisionSpec:
     for pair in pairs:
         if not 0.0 <= pair.distance < influence:
             raise RobotFileError(
-                f"distance {pair.distance} m of {pair.first}|{pair.second} must lie in 0 ... influence_distance {influence} m"
+                f"distance {pair.distance} m of {pair.first}|{pair.second} must lie in 0 ... {influence} m "
+                "(influence_distance)"
             )
     return CollisionSpec(influence, environment, pairs)
 

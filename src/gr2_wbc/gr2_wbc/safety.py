@@ -41,7 +41,8 @@ class Safety:
         self._config = config
         self._period = period
         self._failures_in_row = 0
-        self._late: deque[bool] = deque(maxlen=max(1, round(config.overrun_window / period)))
+        self._window = max(1, round(config.overrun_window / period))
+        self._late: deque[bool] = deque(maxlen=self._window)
         self._late_count = 0
         self.state = State.IDLE
         self.reason = "no joint state received yet"
@@ -83,20 +84,25 @@ class Safety:
         self.state, self.reason = State.HOLDING, reason
 
     def check_age(self, age: float) -> bool:
-        """Stop if the newest joint state is older than allowed [s]; whether it is fresh."""
-        if age <= self._config.joint_state_timeout:
+        """Whether the newest joint state, of this age [s], is fresh; stops if it is not.
+
+        In IDLE nothing is stopped, but an age far below 0 counts as not fresh either: clocks that do not agree.
+        """
+        allowed = self._config.joint_state_timeout
+        idle = self.state is State.IDLE
+        if age <= allowed and not (idle and age < -allowed):
             return True
-        if self.state is not State.IDLE:
-            self.stop(
-                f"joint states are stale: the newest is {age:.3f} s old, "
-                f"allowed are {self._config.joint_state_timeout:.3f} s"
-            )
+        reason = f"joint states are stale: the newest is {age:.3f} s old, allowed are {allowed:.3f} s"
+        if not idle:
+            self.stop(reason)
+        else:
+            self.reason = f"{reason} (do its stamps and use_sim_time agree?)"
         return False
 
     def check_tracking(self, errors: np.ndarray, limits: JointLimits) -> None:
         """Stop if a joint is further from its command than allowed; errors (n,) [rad]."""
         worst = int(np.argmax(errors))
-        if errors[worst] > self._config.tracking_error:
+        if not errors[worst] <= self._config.tracking_error:  # a NaN stops as well
             self.stop(
                 f"{limits.names[worst]} is {errors[worst]:.3f} rad from its command, "
                 f"allowed are {self._config.tracking_error:.3f} rad"
@@ -115,11 +121,11 @@ class Safety:
     def note_lateness(self, lateness: float) -> None:
         """Count how late [s] a cycle started; stop when too many of the last window were more than a period late."""
         late = lateness > self._period
-        if len(self._late) == self._late.maxlen:
+        if len(self._late) == self._window:
             self._late_count -= self._late[0]
         self._late.append(late)
         self._late_count += late
-        allowed = self._config.overrun_share * self._late.maxlen
+        allowed = self._config.overrun_share * self._window
         if self._late_count > allowed and self.state is not State.IDLE:
             self.stop(
                 f"{self._late_count} of the last {len(self._late)} cycles started more than "

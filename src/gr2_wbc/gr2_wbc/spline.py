@@ -22,9 +22,9 @@ _DEGREE = 5
 
 def _segment_matrix() -> np.ndarray:
     """M with x(s) = [1 s ... s^5] M [c_j ... c_{j+5}] on segment j, s in 0 ... 1 (Cox-de Boor recursion)."""
-    pieces = [np.array([1.0])]
+    pieces: list[np.ndarray] = [np.array([1.0])]
     for degree in range(1, _DEGREE + 1):
-        raised = [np.zeros(degree + 1) for _ in range(degree + 1)]
+        raised: list[np.ndarray] = [np.zeros(degree + 1) for _ in range(degree + 1)]
         for i, piece in enumerate(pieces):
             raised[i] = polynomial.polyadd(raised[i], polynomial.polymul([i / degree, 1.0 / degree], piece))
             falling = [(degree - i) / degree, -1.0 / degree]

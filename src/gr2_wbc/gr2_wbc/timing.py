@@ -13,13 +13,14 @@ class CycleStats:
     """Statistics of the control cycles.
 
     Attributes:
+        period: [s] between cycles.
         missed: cycles that started more than one period late, since start.
         histogram: cycles by how late they started, since start; one bin more than LATENESS_EDGES.
     """
 
     def __init__(self, period: float, window: float = 1.0) -> None:
         """Set up for cycles ``period`` [s] apart; percentiles are told over the last ``window`` [s]."""
-        self._period = period
+        self.period = period
         self._times: deque[float] = deque(maxlen=max(1, round(window / period)))
         self.missed = 0
         self.histogram = [0] * (len(LATENESS_EDGES) + 1)
@@ -28,7 +29,7 @@ class CycleStats:
         """Count a cycle that started ``lateness`` [s] after its deadline and took ``duration`` [s] to compute."""
         self._times.append(duration)
         self.histogram[int(np.searchsorted(LATENESS_EDGES, lateness))] += 1
-        self.missed += lateness > self._period
+        self.missed += lateness > self.period
 
     def percentiles(self) -> tuple[float, float]:
         """Median and 99th percentile of the compute time [s] over the window; zeros before the first cycle."""

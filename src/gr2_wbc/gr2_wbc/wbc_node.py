@@ -1,0 +1,352 @@
+"""The controller as a ROS 2 node: messages, parameters, time and the 200 Hz loop. All decisions are elsewhere."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from dataclasses import replace
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are 7 x 7; must be set before numpy is imported
+
+import rclpy
+from gr2_msgs.msg import RobotState, TrajectoryChunk, WbcStatus
+from gr2_msgs.srv import ActivatePolicy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Float64
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from gr2_wbc import node_messages as messages
+from gr2_wbc.chunk import ChunkRefused
+from gr2_wbc.command import Command
+from gr2_wbc.config import ConfigError
+from gr2_wbc.control_clock import ControlClock
+from gr2_wbc.controller import Controller, Measurement
+from gr2_wbc.intake import HandshakeRefused
+from gr2_wbc.joint_input import BadJointState, JointStateReader
+from gr2_wbc.kinematics import Kinematics
+from gr2_wbc.node_diagnostics import CHUNK_TOPIC, Diagnostics
+from gr2_wbc.node_parameters import read_parameters
+from gr2_wbc.robot import RobotFileError, UnknownRobot
+from gr2_wbc.robots import load_robot
+from gr2_wbc.safety import ResetRefused, State
+from gr2_wbc.timing import CycleStats
+
+STATUS_PERIOD, STATE_PERIOD, GRIPPER_PERIOD, SLOW_PERIOD = 0.05, 0.02, 0.1, 1.0  # [s]
+QUIET = 2.0  # [s] between repetitions of a warning
+DRY_RUN_TOLERANCE = 0.01  # [rad] a holding dry run follows the arm when it has moved by more
+MOST_WAITING = 32  # callbacks worked off at most before a late cycle
+
+
+class Timer:
+    """Tells on a steady clock when something periodic is due."""
+
+    def __init__(self, period: float, phase: float) -> None:
+        self._period = period
+        self._next = time.monotonic() + phase
+
+    def due(self, steady: float) -> bool:
+        """Whether it is due; if so it is next due a period later."""
+        if steady < self._next:
+            return False
+        self._next = max(self._next + self._period, steady)
+        return True
+
+
+class WbcNode(Node):
+    """Runs a :class:`Controller` between /joint_states, /trajectory_chunk and /joint_commands."""
+
+    def __init__(self) -> None:
+        """Set up.
+
+        Raises:
+            ConfigError: a parameter or the configuration file is not usable.
+            UnknownRobot, RobotFileError: neither is the robot.
+        """
+        super().__init__("wbc_node")
+        parameters = read_parameters(self)
+        config = parameters.config
+        self.robot = load_robot(parameters.robot)
+        self.armed = parameters.armed
+        self.priority = parameters.realtime_priority
+        if not self.armed:
+            config = replace(config, safety=replace(config.safety, tracking_error=float("inf")))
+            self.get_logger().warning("DRY RUN (armed is false): commands are computed and shown, none is sent")
+        self.controller = Controller(self.robot, config)
+        self.period = config.period
+        self._clock_loop = ControlClock()
+        self._stats = CycleStats(self.period)
+        self._reader = JointStateReader(self.robot)
+        self._measured_kinematics = Kinematics(self.robot)
+        self._measurement: Measurement | None = None
+        self._gripper_opening = 0.0
+        self._gripper_sent: float | None = None
+        self._now: float | None = None
+        self._last_command: Command | None = None
+        self._jumps = 0
+        self._callbacks = 0
+        self._bad_messages = 0
+        self._state = State.IDLE
+        self._frozen = True
+        self._due = {
+            name: Timer(period, phase * self.period)
+            for name, period, phase in (
+                ("status", STATUS_PERIOD, 1.0),
+                ("state", STATE_PERIOD, 2.0),
+                ("gripper", GRIPPER_PERIOD, 3.0),
+                ("slow", SLOW_PERIOD, 4.5),
+            )
+        }
+        self._connect()
+
+    def _connect(self) -> None:
+        reliable, newest = QoSProfile(depth=10), QoSProfile(depth=1)
+        for profile in (reliable, newest):
+            profile.reliability = ReliabilityPolicy.RELIABLE
+            profile.durability = DurabilityPolicy.VOLATILE
+        self._command_out = self.create_publisher(JointTrajectory, "/joint_commands", newest)
+        self._gripper_out = self.create_publisher(Float64, "/gripper_command", newest)
+        self._state_out = self.create_publisher(RobotState, "/robot_state", reliable)
+        self._status_out = self.create_publisher(WbcStatus, "/wbc_status", reliable)
+        self._diagnostics = Diagnostics(self, reliable)
+        self.create_subscription(JointState, "/joint_states", self._on_joint_state, qos_profile_sensor_data)
+        self.create_subscription(TrajectoryChunk, CHUNK_TOPIC, self._on_chunk, newest)
+        self.create_subscription(Bool, "/e_stop", self._on_e_stop, reliable)
+        self.create_service(ActivatePolicy, "/wbc/activate_policy", self._on_activate)
+        self.create_service(Trigger, "/wbc/reset", self._on_reset)
+
+    # -- what comes in ---------------------------------------------------------------------------------------------
+
+    def _on_joint_state(self, message: JointState) -> None:
+        self._callbacks += 1
+        try:
+            reading = self._reader.read(message.name, message.position, message.velocity)
+        except BadJointState as bad:
+            self._bad_messages += 1
+            self.get_logger().warning(f"joint state not used: {bad}", throttle_duration_sec=QUIET)
+            return
+        if reading.gripper is not None:
+            self._gripper_opening = reading.gripper
+        if reading.positions is None or reading.velocities is None:
+            return
+        self._measurement = Measurement(
+            stamp=messages.to_seconds(message.header.stamp),
+            positions=reading.positions,
+            velocities=reading.velocities,
+            gripper_opening=self._gripper_opening,
+            received=time.monotonic() - self._clock_loop.paused_time,
+        )
+
+    def _on_chunk(self, message: TrajectoryChunk) -> None:
+        self._callbacks += 1
+        now = self._now if self._now is not None else 0.0
+        try:
+            self.controller.accept(messages.to_chunk(message), now)
+        except ChunkRefused as refused:
+            self.get_logger().warning(
+                f"chunk {message.sequence} of '{message.model_id}' refused: {refused}",
+                throttle_duration_sec=QUIET,
+            )
+
+    def _on_e_stop(self, message: Bool) -> None:
+        self._callbacks += 1
+        if message.data:
+            self.controller.e_stop("e-stop received on /e_stop")
+
+    def _on_activate(
+        self, request: ActivatePolicy.Request, response: ActivatePolicy.Response
+    ) -> ActivatePolicy.Response:
+        self._callbacks += 1
+        try:
+            response.session = self.controller.activate(
+                request.policy,
+                request.robot_id,
+                request.action_space,
+                request.chunk_dt,
+                request.normalization_hash,
+            )
+        except HandshakeRefused as refused:
+            response.accepted, response.message = False, str(refused)
+            self.get_logger().error(f"policy '{request.policy}' not activated: {refused}")
+            return response
+        response.accepted = True
+        self.get_logger().info(f"policy '{request.policy}' activated, session {response.session}")
+        return response
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._callbacks += 1
+        if self._measurement is None or self._now is None:
+            response.success, response.message = False, "no joint state received yet"
+            return response
+        try:
+            self.controller.reset(self._now, self._measurement, self._running_time())
+        except ResetRefused as refused:
+            response.success, response.message = False, str(refused)
+            self.get_logger().error(f"reset refused: {refused}")
+            return response
+        response.success, response.message = True, self.controller.safety.reason
+        return response
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def run(self, executor: SingleThreadedExecutor) -> None:
+        """Run cycles at absolute deadlines until ROS shuts down."""
+        self._become_realtime()
+        deadline = time.monotonic() + self.period
+        while rclpy.ok():
+            self._wait(executor, deadline)
+            started = time.monotonic()
+            lateness = started - deadline
+            if self._cycle(started):
+                self.controller.note_lateness(lateness)
+                self._stats.note(lateness, time.monotonic() - started)
+            self._publish(time.monotonic())
+            deadline = max(deadline + self.period, time.monotonic())
+
+    def _wait(self, executor: SingleThreadedExecutor, deadline: float) -> None:
+        """Work off callbacks until the deadline; past it, at least what has arrived meanwhile."""
+        left = deadline - time.monotonic()
+        late = left <= 0.0
+        while left > 0.0:
+            executor.spin_once(timeout_sec=left)
+            self._read_clock()
+            left = deadline - time.monotonic()
+        for _ in range(MOST_WAITING if late else 0):
+            before = self._callbacks
+            executor.spin_once(timeout_sec=0.0)
+            if not self._read_clock() and self._callbacks == before:
+                return
+
+    def _read_clock(self) -> bool:
+        """Hand ROS time to the control clock; whether it has changed."""
+        nanoseconds = self.get_clock().now().nanoseconds
+        if nanoseconds == 0:
+            return False  # use_sim_time and no /clock yet
+        return self._clock_loop.observe(1e-9 * nanoseconds, time.monotonic())
+
+    def _running_time(self) -> float:
+        return time.monotonic() - self._clock_loop.paused_time
+
+    def _cycle(self, steady: float) -> bool:
+        """One control cycle; whether there was one to run."""
+        now = self._clock_loop.advance(steady)
+        if self._clock_loop.frozen != self._frozen:
+            self._frozen = self._clock_loop.frozen
+            self.get_logger().info("ROS time stands still: so does control" if self._frozen else "ROS time runs")
+        if now is None or self._clock_loop.frozen or self._measurement is None:
+            return False
+        self._now = now
+        if self._clock_loop.jumps != self._jumps:
+            self._jumps = self._clock_loop.jumps
+            self.get_logger().warning(f"ROS time jumped by {self._clock_loop.last_jump:.3f} s")
+            # Its stamp belongs to the time before the jump; its age is still told by the steady clock.
+            self._measurement = replace(self._measurement, stamp=now)
+        if not self.armed:
+            self._follow_arm(self._measurement)
+        command = self.controller.step(now, self._measurement, steady - self._clock_loop.paused_time)
+        if self.armed and command.active:
+            self._command_out.publish(messages.to_joint_trajectory(command, self.robot))
+            self._send_gripper(command, steady)
+        self._tell_state(command)
+        self._last_command = command
+        return True
+
+    def _send_gripper(self, command: Command, steady: float) -> None:
+        changed = self._gripper_sent is None or abs(command.gripper - self._gripper_sent) > 1e-4
+        if self._due["gripper"].due(steady) or changed:
+            self._gripper_sent = command.gripper
+            self._gripper_out.publish(Float64(data=float(command.gripper)))
+
+    def _follow_arm(self, measurement: Measurement) -> None:
+        """In a dry run nobody follows the commands: start each motion from where the arm really is."""
+        status = self.controller.status()
+        if status.state is State.HOLDING and status.joint_tracking_error > DRY_RUN_TOLERANCE:
+            self.controller.resync(measurement, "dry run: following the arm")
+
+    def _tell_state(self, command: Command) -> None:
+        if command.state is self._state:
+            return
+        self._state = command.state
+        line = f"{command.state.name}: {command.reason}"
+        if command.state is State.STOPPED:
+            self.get_logger().error(f"{line} (call /wbc/reset once the cause is gone)")
+        else:
+            self.get_logger().info(line)
+
+    # -- what goes out beside commands -----------------------------------------------------------------------------
+
+    def _publish(self, steady: float) -> None:
+        due = self._due
+        if due["state"].due(steady) and self._measurement is not None:
+            gripper = self._gripper_sent if self._gripper_sent is not None else 0.0
+            self._state_out.publish(
+                messages.to_robot_state(self._measurement, gripper, self._measured_kinematics, self.robot)
+            )
+        if due["status"].due(steady):
+            status = self.controller.status()
+            self._status_out.publish(
+                messages.to_wbc_status(status, self._stats, self.armed, self._bad_messages, self.robot.base_frame)
+            )
+        if due["slow"].due(steady):
+            self._diagnostics.publish(
+                self.controller.status(), self._stats, self._clock_loop, self.armed, self._bad_messages
+            )
+            if not self.armed:
+                self._show_command()
+
+    def _show_command(self) -> None:
+        if self._last_command is None or not self._last_command.active:
+            return
+        shown = ", ".join(f"{value:.3f}" for value in self._last_command.positions)
+        speed = max(abs(value) for value in self._last_command.velocities.tolist())
+        self.get_logger().info(
+            f"dry run, {self._last_command.state.name}: would send [{shown}] rad at up to {speed:.3f} rad/s, "
+            f"gripper {self._last_command.gripper:.2f}"
+        )
+
+    def _become_realtime(self) -> None:
+        gc.collect()
+        gc.freeze()
+        if self.priority <= 0:
+            self.get_logger().info("scheduling: default (realtime_priority is 0)")
+            return
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self.priority))
+        except (OSError, AttributeError) as error:
+            self.get_logger().info(f"scheduling: default, SCHED_FIFO is not permitted ({error})")
+            return
+        self.get_logger().info(f"scheduling: SCHED_FIFO, priority {self.priority}")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node. Returns the exit status: 2 where the configuration is not usable."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = WbcNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.run(executor)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ConfigError, RobotFileError, UnknownRobot) as error:
+        print(f"wbc_node: {error}", file=sys.stderr)
+        return 2
+    except rclpy_implementation.RCLError:
+        if rclpy.ok():  # otherwise: shut down in the middle of a cycle
+            raise
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

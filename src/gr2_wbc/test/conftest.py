@@ -1,0 +1,92 @@
+"""Shared fixtures: the bundled robot, and a rig that runs a controller against an ideal robot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from gr2_wbc.chunk import Chunk
+from gr2_wbc.config import ControllerConfig, override
+from gr2_wbc.controller import Command, Controller, Measurement
+from gr2_wbc.robot import Robot
+from gr2_wbc.robots import load_robot
+
+DT = 0.005
+
+
+class Rig:
+    """A controller and a robot that does exactly what it is told.
+
+    ``broken`` may be set to a function that turns the ideal measurement into another one (or a frozen one).
+    """
+
+    def __init__(self, robot: Robot, start: np.ndarray | None = None, **config: object) -> None:
+        self.robot = robot
+        self.controller = Controller(robot, override(ControllerConfig(), config))
+        self.time = 10.0
+        self.positions = (robot.configurations["ready"] if start is None else start).copy()
+        self.velocities = np.zeros(robot.dof)
+        self.broken: Callable[[Measurement], Measurement] | None = None
+        self.commands: list[Command] = []
+        self.sequence = 0
+        self.session = self.controller.activate("test", robot.robot_id, "tool_pose_base_link+gripper", 0.1)
+        self.step()
+
+    def measurement(self) -> Measurement:
+        ideal = Measurement(self.time, self.positions.copy(), self.velocities.copy(), 0.0)
+        return self.broken(ideal) if self.broken else ideal
+
+    def step(self, cycles: int = 1, gap: float = DT) -> Command:
+        for _ in range(cycles):
+            command = self.controller.step(self.time, self.measurement())
+            self.commands.append(command)
+            self.time += gap
+            self.positions, self.velocities = command.plan.evaluate(self.time)
+        return command
+
+    def tool(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.robot.tool_pose(self.positions)
+
+    def chunk(self, positions: np.ndarray, orientations: np.ndarray | None = None, **changes: object) -> Chunk:
+        """A chunk of the present time through these positions, changed at will."""
+        self.sequence += 1
+        count = len(positions)
+        fields: dict = {
+            "stamp": self.time,
+            "sequence": self.sequence,
+            "session": self.session,
+            "instruction": "move",
+            "model_id": "test",
+            "dt": 0.1,
+            "positions": positions,
+            "orientations": np.tile(self.tool()[1], (count, 1)) if orientations is None else orientations,
+            "gripper": np.zeros(count),
+        }
+        return Chunk(**(fields | changes))
+
+    def send(self, positions: np.ndarray, **changes: object) -> None:
+        self.controller.accept(self.chunk(positions, **changes), self.time)
+
+    def line(self, offset: tuple[float, float, float], count: int = 16) -> np.ndarray:
+        """Positions from the tool's present one along a straight line, by ``offset`` in ``count`` poses."""
+        return self.tool()[0] + np.linspace(0.0, 1.0, count + 1)[1:, None] * np.array(offset)
+
+
+@pytest.fixture(scope="session")
+def robot() -> Robot:
+    return load_robot("gen3_2f85")
+
+
+@pytest.fixture
+def make_rig(robot: Robot) -> Callable[..., Rig]:
+    def make(start: np.ndarray | None = None, **config: object) -> Rig:
+        return Rig(robot, start, **config)
+
+    return make
+
+
+@pytest.fixture
+def rig(make_rig: Callable[..., Rig]) -> Rig:
+    return make_rig()
