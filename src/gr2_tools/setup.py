@@ -10,7 +10,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
     package_data={package: ["py.typed"]},
-    install_requires=["numpy", "rosbags>=0.11,<0.12", "rich"],
+    install_requires=["numpy", "PyYAML", "lz4", "mcap>=1.2", "rosbags>=0.11,<0.12", "rich", "zstandard"],
     extras_require={"test": ["pytest"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),

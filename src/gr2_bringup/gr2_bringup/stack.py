@@ -157,7 +157,6 @@ def simulation(values: Mapping[str, object]) -> list[Node]:
                     "camera_rate",
                     "image_width",
                     "image_height",
-                    "viewer",
                 )
             },
         ),
@@ -170,6 +169,9 @@ def simulation(values: Mapping[str, object]) -> list[Node]:
         ),
         _policy(values, use_sim_time=True),
     ]
+    if values["viewer"]:
+        scene = {"scene": values["scene"]}
+        nodes.append(Node("gr2_sim", "viewer_node", "viewer", parameters=scene, required=False))
     return nodes + _recorder(values, use_sim_time=True)
 
 

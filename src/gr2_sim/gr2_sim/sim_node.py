@@ -49,6 +49,8 @@ from gr2_sim.world import World
 
 TICK = 0.005
 """Period [s] of joint states and clock."""
+LONGEST_INSTRUCTION = 1000
+"""[characters]"""
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -156,6 +158,9 @@ class SimNode(Node):
             return
         self._last_instruction = source
         text = " ".join(message.data.split())
+        if len(text) > LONGEST_INSTRUCTION:
+            self._refuse("/instruction", f"{len(text)} characters; at most {LONGEST_INSTRUCTION} are read")
+            return
         with self._lock:
             if text:
                 self._referee.begin(text, self._world.truth())

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from gr2_policy.policy import ActionChunk, Observation, PolicyError, SceneTruth
-from gr2_sim.cell import load_cell
+from gr2_sim.cell import Cell, load_cell
 from gr2_sim.motion import STEP, Motion, at_rest, between, follow, turn_between
+from gr2_sim.parts import DataError
 from gr2_sim.situation import Situation
 from gr2_sim.skills import plan
 from gr2_sim.success import View, check
@@ -67,18 +68,18 @@ class Teacher:
         """One chunk from one observation.
 
         Raises:
-            PolicyError: no instruction was begun, or the observation lacks the ground truth.
+            PolicyError: no instruction was begun, or the observation lacks the ground truth or part of it.
         """
         truth, task = observation.truth, self._task
         if task is None:
             raise PolicyError("the teacher was given an observation before an instruction")
         if truth is None:
             raise PolicyError("the teacher needs the simulator's ground truth (topic /sim/truth); there is none")
+        cell = _checked_cell(truth)
         if self._start is None or self._start.episode != truth.episode:
             self._start, self._told = truth, None
             self._met_since, self._met_for = None, 0.0
         settled = self._settled(observation)
-        cell = load_cell(truth.scene)
         self._watch(View(cell, task, self._start, truth, frozenset()))
         situation = Situation(
             cell=cell,
@@ -130,6 +131,26 @@ class Teacher:
                     return told
         gripper = 1.0 if observation.gripper > 0.2 else 0.0
         return [at_rest(observation.tool_position, observation.tool_orientation, gripper)] * (count + 1)
+
+
+def _checked_cell(truth: SceneTruth) -> Cell:
+    """The cell that the ground truth is about.
+
+    Raises:
+        PolicyError: it is not known, or the truth lacks something of it.
+    """
+    try:
+        cell = load_cell(truth.scene)
+    except DataError as error:
+        raise PolicyError(f"ground truth of {error}") from None
+    sliders = {fixture.slider.joint for fixture in cell.fixtures.values() if fixture.slider}
+    lacking = sorted(({*cell.objects, *cell.fixtures} - set(truth.poses)) | (sliders - set(truth.joints)))
+    if lacking:
+        raise PolicyError(f"the ground truth at {truth.stamp:.3f} s lacks {', '.join(lacking)}")
+    numbers = [*(np.concatenate(pose) for pose in truth.poses.values()), list(truth.joints.values())]
+    if not all(np.all(np.isfinite(values)) for values in numbers):
+        raise PolicyError(f"the ground truth at {truth.stamp:.3f} s holds numbers that are not finite")
+    return cell
 
 
 def make_policy(chunk_dt: float | str = 0.1, horizon: int | str = 16) -> Teacher:

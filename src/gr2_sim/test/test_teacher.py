@@ -56,6 +56,14 @@ def test_says_what_it_lacks(world: World) -> None:
     teacher.reset("lift the mug")
     with pytest.raises(PolicyError, match="ground truth"):
         teacher.infer(replace(observation, truth=None))
+    truth = observation.truth
+    poses = {name: pose for name, pose in truth.poses.items() if name != "mug"}
+    with pytest.raises(PolicyError, match="lacks mug"):
+        teacher.infer(replace(observation, truth=replace(truth, poses=poses)))
+    with pytest.raises(PolicyError, match="unknown scene 'moon'"):
+        teacher.infer(replace(observation, truth=replace(truth, scene="moon")))
+    with pytest.raises(PolicyError, match="not finite"):
+        teacher.infer(replace(observation, truth=replace(truth, joints={"drawer": float("nan"), "button": 0.0})))
 
 
 def test_same_observations_same_chunks(world: World) -> None:

@@ -2,8 +2,8 @@
 
     with BagReader(Path("runs/pick")) as bag:
         for message in bag.messages(topics={"/robot_state"}):
-            state = bag.deserialize(message)        # a rosbags dataclass
-            print(message.topic.name, message.log_time, state.gripper_opening)
+            state = message.message()               # gr2_msgs.msg.RobotState; .portable() needs nothing installed
+            print(message.topic, message.log_time, state.gripper_opening)
 
 ``bag.notes`` says what is missing or damaged, in sentences for the user.
 """
@@ -15,22 +15,18 @@ import operator
 import struct
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import apsw
 import yaml
 from rosbags.interfaces import ConnectionExtRosbag2, MessageDefinitionFormat, Qos
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.metadata import parse_qos
-from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
-from gr2_tools.errors import BagError, NotABag
+from gr2_tools.bag_types import BagMessage, BagTopic, one_line
+from gr2_tools.errors import NotABag
 from gr2_tools.mcap_read import McapSource
-from gr2_tools.msgdefs import find_definition
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError
@@ -49,37 +45,6 @@ _PARSE_ERRORS = (
     IndexError,
     EOFError,
 )
-_IDL_SEPARATOR = "=" * 80 + "\n"
-
-
-@dataclass(frozen=True)
-class BagTopic:
-    """A topic as recorded.
-
-    Attributes:
-        name, type_name: e.g. ``/robot_state``, ``gr2_msgs/msg/RobotState``.
-        encoding, definition: ``ros2msg`` or ``ros2idl`` text with all nested types; empty where the bag has none.
-        type_hash: RIHS01 hash; empty where the bag has none.
-        offers: what the recorded publishers offered.
-        count: messages in the bag.
-    """
-
-    name: str
-    type_name: str
-    encoding: str
-    definition: str
-    type_hash: str
-    offers: tuple[Qos, ...]
-    count: int
-
-
-class BagMessage(NamedTuple):
-    """A serialized message (CDR) with the times it was received and published [ns]."""
-
-    topic: BagTopic
-    log_time: int
-    publish_time: int
-    data: bytes
 
 
 class _Part(Protocol):
@@ -108,7 +73,6 @@ class BagReader:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._stores: dict[str, Typestore] = {}
         self._parts: list[_Part] = []
         self._notes: list[str] = []
         try:
@@ -157,77 +121,6 @@ class BagReader:
             return streams[0]
         return heapq.merge(*streams, key=operator.attrgetter("log_time"))
 
-    def deserialize(self, message: BagMessage) -> Any:
-        """The message as a rosbags dataclass, by the definition in the bag (or the installed one without it).
-
-        Raises:
-            BagError: the bytes do not fit the definition, or there is none; the text names topic and type.
-        """
-        topic = message.topic
-        if topic.type_name not in self._stores:
-            self._stores[topic.type_name] = typestore_of(topic)
-        try:
-            return _from_cdr(self._stores[topic.type_name], message.data, topic.type_name)
-        except (SerdeError, TypesysError, *_PARSE_ERRORS) as error:
-            raise BagError(f"{self.path}: {topic.name}: {_one_line(error)}") from error
-
-
-def _from_cdr(store: Typestore, data: bytes, type_name: str) -> Any:
-    """Deserialises; bytes behind the message are ignored, as ROS itself does.
-
-    rclpy's serialize_message reserves room for the alignment of doubles also behind an empty float64[], and leaves it
-    uninitialised: stray bytes behind a JointState without effort, which rosbags' own function would refuse.
-    """
-    if data[:2] not in (b"\x00\x00", b"\x00\x01"):
-        raise SerdeError(f"its encapsulation {data[:4].hex(' ')} is not plain CDR")
-    definition = store.get_msgdef(type_name)
-    read = definition.deserialize_cdr_le if data[1] else definition.deserialize_cdr_be
-    return read(data[4:], 0, definition.cls, store)[0]
-
-
-def typestore_of(topic: BagTopic) -> Typestore:
-    """A rosbags type store with the type of a topic.
-
-    Raises:
-        BagError: the definition in the bag is malformed.
-        UnknownType: the bag has none and the type is not installed.
-    """
-    encoding, text = topic.encoding, topic.definition
-    if not text:
-        found = find_definition(topic.type_name)
-        encoding, text = found.encoding, found.text
-    store = get_typestore(Stores.EMPTY)
-    try:
-        if encoding == "ros2msg":
-            store.register(get_types_from_msg(text, topic.type_name))
-        else:
-            types: dict[str, Any] = {}
-            for part in text.split(_IDL_SEPARATOR):
-                if part.strip():
-                    types.update(get_types_from_idl(part.split("\n", 1)[1] if part[:4] == "IDL:" else part))
-            store.register(types)
-    except (TypesysError, IndexError, KeyError) as error:
-        raise BagError(
-            f"the definition of {topic.type_name} ({topic.name}) in the bag is malformed: {error}"
-        ) from error
-    return store
-
-
-def recorded_hash(topic: BagTopic) -> str:
-    """RIHS01 hash of the recorded definition: as noted in the bag, else computed; empty where it has neither.
-
-    Raises:
-        BagError: the definition in the bag is malformed.
-    """
-    if topic.type_hash or not topic.definition:
-        return topic.type_hash
-    try:
-        return typestore_of(topic).hash_rihs01(topic.type_name)
-    except (TypesysError, KeyError) as error:
-        raise BagError(
-            f"the definition of {topic.type_name} ({topic.name}) in the bag is incomplete: {error}"
-        ) from error
-
 
 class _McapPart:
     """One MCAP file."""
@@ -262,7 +155,8 @@ class _McapPart:
     def messages(self, names: Collection[str], start: int, stop: int) -> Iterator[BagMessage]:
         channels = {n for n, t in self._by_channel.items() if t.name in names}
         for number, log_time, publish_time, data in self._source.messages(channels, start, stop):
-            yield BagMessage(self._by_channel[number], log_time, publish_time, data)
+            topic = self._by_channel[number]
+            yield BagMessage(topic.name, log_time, publish_time, data, topic)
 
     def close(self) -> None:
         self._source.close()
@@ -277,7 +171,7 @@ class _RosbagsPart:
             self._reader = Reader(path)
             self._reader.open()
         except _PARSE_ERRORS as error:
-            raise NotABag(f"{path} cannot be read as a bag: {_one_line(error)}") from error
+            raise NotABag(f"{path} cannot be read as a bag: {one_line(error)}") from error
         self._topics: dict[int, BagTopic] = {}
         for connection in self._reader.connections:
             definition = connection.msgdef
@@ -307,9 +201,9 @@ class _RosbagsPart:
             return
         try:
             for connection, time, data in self._reader.messages(connections, start, stop):
-                yield BagMessage(self._topics[connection.id], time, time, bytes(data))
+                yield BagMessage(connection.topic, time, time, bytes(data), self._topics[connection.id])
         except _PARSE_ERRORS as error:
-            raise NotABag(f"{self._path} is damaged: {_one_line(error)}") from error
+            raise NotABag(f"{self._path} is damaged: {one_line(error)}") from error
 
     def close(self) -> None:
         self._reader.close()
@@ -411,7 +305,3 @@ def _merge(topics: list[BagTopic]) -> list[BagTopic]:
         else:
             merged[key] = t
     return sorted(merged.values(), key=lambda t: (t.name, t.type_name))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{error}".split()) or type(error).__name__

@@ -22,6 +22,7 @@ OK, WARN, FAIL = "OK", "WARN", "FAIL"
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 SLOW_FRAME = 0.030  # [s] two cameras at 10 Hz leave 50 ms a frame, for much larger scenes than ours
 SLOW_DISCOVERY = 1.5  # [s]
+LAST_DOMAIN = 232  # Fast DDS has no ports for more
 _GB = 1e9
 
 
@@ -227,8 +228,15 @@ def dds() -> list[Row]:
 
 def domain() -> Row:
     """Who else is in the user's domain."""
-    found = Probe("nodes").result(10.0)
     number = os.environ.get("ROS_DOMAIN_ID", "0") or "0"
+    if not (number.isdecimal() and int(number) <= LAST_DOMAIN):
+        return Row(
+            "ROS domain",
+            FAIL,
+            f"ROS_DOMAIN_ID is {number!r}: ROS would not start",
+            f"unset it, or set a number from 0 to {LAST_DOMAIN} (better 101)",
+        )
+    found = Probe("nodes").result(10.0)
     reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
     if "error" in found:
         return Row("ROS domain", WARN, f"domain {number}: {found['error']}", "see the rows above")

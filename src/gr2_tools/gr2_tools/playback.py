@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gr2_tools.bag_reader import BagMessage
+from gr2_tools.bag_types import BagMessage
 from gr2_tools.signals import StopFlag
 
 LATE = 0.010  # [s] a message published later than this after its deadline is counted as late
@@ -26,22 +26,25 @@ class TimingReport:
 
     Attributes:
         published: messages.
-        lateness: publishing minus deadline, per message [s].
+        late: those more than LATE behind their deadline.
+        lateness: publishing minus deadline [s], of the newest messages (a loop may run for weeks).
         wall: seconds it took.
     """
 
     published: int = 0
-    lateness: list[float] = field(default_factory=list)
+    late: int = 0
+    lateness: deque[float] = field(default_factory=lambda: deque(maxlen=1_000_000))
     wall: float = 0.0
+
+    def add(self, lateness: float) -> None:
+        """Accounts for a message."""
+        self.published += 1
+        self.late += lateness > LATE
+        self.lateness.append(lateness)
 
     def percentile(self, q: float) -> float:
         """Lateness percentile [s]; 0 when nothing was published."""
         return float(np.percentile(self.lateness, q)) if self.lateness else 0.0
-
-    @property
-    def late(self) -> int:
-        """Messages later than LATE."""
-        return sum(1 for x in self.lateness if x > LATE)
 
     def line(self) -> str:
         """The account in one line."""
@@ -168,7 +171,7 @@ def play(
             tick += clock_period
         if not pace.wait(message.log_time):
             return False
-        report.lateness.append(time.monotonic() - pace.deadline(message.log_time))
+        lateness = time.monotonic() - pace.deadline(message.log_time)
         publish(message)
-        report.published += 1
+        report.add(lateness)
     return True

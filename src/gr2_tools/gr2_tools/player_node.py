@@ -12,25 +12,26 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import rclpy
-from builtin_interfaces.msg import Time
-from rclpy.context import Context
+from builtin_interfaces.msg import Time as TimeMsg
 from rclpy.duration import Duration
 from rclpy.exceptions import InvalidTopicNameException
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from rosgraph_msgs.msg import Clock
 
-from gr2_tools.bag_reader import BagMessage, BagReader, BagTopic, recorded_hash
+from gr2_tools.bag_reader import BagReader
+from gr2_tools.bag_types import BagMessage, BagTopic, require_same_definition
 from gr2_tools.errors import BagError, UnknownType
-from gr2_tools.msgdefs import local_hash, message_class
+from gr2_tools.msgdefs import message_class
 from gr2_tools.parameters import Parameters
 from gr2_tools.playback import Pace, Prefetch, TimingReport, play
 from gr2_tools.qos import is_latched, publisher_profile
-from gr2_tools.signals import StopFlag, stop_on_signals
+from gr2_tools.session import ros_session
+from gr2_tools.signals import StopFlag
 
 CLOCK_TOPIC = "/clock"
 _SECOND = 1_000_000_000
@@ -196,12 +197,7 @@ class Player:
             if other != topic.type_name:
                 raise BagError(f"{name} is played as {other}, and this would be {topic.type_name}")
             cls = message_class(topic.type_name)
-            here, there = local_hash(topic.type_name), recorded_hash(topic)
-            if here and there and here != there:
-                raise BagError(
-                    f"{topic.type_name} in the bag has another definition than the one installed here: build the "
-                    f"version it was recorded with ({there[:15]}… in the bag, {here[:15]}… here)"
-                )
+            require_same_definition(topic)
             publisher = self._node.create_publisher(cls, name, publisher_profile(name, topic.offers))
         except UnknownType as error:
             self._say(f"skipped {topic.name}: type {topic.type_name} is unknown here: {error}")
@@ -223,26 +219,33 @@ class Player:
     def _clock_publisher(self) -> Publisher | None:
         if not self._options.clock_hz:
             return None
-        if any(t.name == CLOCK_TOPIC for t in self._bag.topics):
-            self._say("--clock publishes the time of recording; the recorded /clock is left out")
+        first = next(iter(self._bag.messages([CLOCK_TOPIC])), None)
+        if first is not None and first.info.type_name == "rosgraph_msgs/msg/Clock":
+            self._say("--clock publishes the times of recording; the recorded /clock is left out")
+            shown = Time.from_msg(first.message().clock).nanoseconds
+            if abs(shown - first.log_time) > _SECOND:
+                self._say(
+                    f"the recorded /clock showed {shown / _SECOND:.1f} s when the time of recording was "
+                    f"{first.log_time / _SECOND:.1f} s: without --clock, the time would agree with the stamps"
+                )
         return self._node.create_publisher(
             Clock, CLOCK_TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         )
 
     def _publish(self, message: BagMessage) -> None:
-        self._publishers[message.topic.name, message.topic.type_name].publish(message.data)
+        self._publishers[message.topic, message.info.type_name].publish(message.data)
 
     def _publish_clock(self, now: int) -> None:
         if self._clock is not None:
             sec, nanosec = divmod(now, _SECOND)
-            self._clock.publish(Clock(clock=Time(sec=int(sec), nanosec=int(nanosec))))
+            self._clock.publish(Clock(clock=TimeMsg(sec=int(sec), nanosec=int(nanosec))))
 
     def _publish_latched(self, begin: int) -> bool:
         """With --start: what a late joiner would have found on the latched topics at that time."""
         if begin > self._bag.start and self._latched:
             last: dict[tuple[str, str], BagMessage] = {}
             for message in self._bag.messages(self._latched, None, begin):
-                last[message.topic.name, message.topic.type_name] = message
+                last[message.topic, message.info.type_name] = message
             for message in last.values():
                 self._publish(message)
         return not self._stop.is_set()
@@ -264,32 +267,26 @@ class Player:
                 self._say(note)
 
 
-def play_bag(options: PlayOptions, say: Callable[[str], None], args: list[str] | None = None) -> int:
+def play_bag(options: PlayOptions, say: Callable[[str], None]) -> int:
     """Plays a bag with a node of its own until its end, SIGINT or SIGTERM.
 
     Returns:
-        Exit code: 0 played (or stopped by a signal), 2 the bag or an option is unusable.
+        Exit code: 0 played (or stopped by a signal), 2 the bag, an option or the ROS environment is unusable.
     """
-    context = Context()
-    rclpy.init(args=args or [], context=context, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        with stop_on_signals() as stop:
-            node = Node("gr2_player", context=context, start_parameter_services=False)
+        with ros_session("gr2_player", []) as (node, stop):
             return _play(node, options, say, stop)
-    finally:
-        rclpy.try_shutdown(context=context)
-
-
-def _play(node: Node, options: PlayOptions, say: Callable[[str], None], stop: StopFlag) -> int:
-    try:
-        player = Player(node, options, say, stop)
-        try:
-            finished = player.run()
-        finally:
-            player.close()
     except BagError as error:
         say(str(error))
         return 2
+
+
+def _play(node: Node, options: PlayOptions, say: Callable[[str], None], stop: StopFlag) -> int:
+    player = Player(node, options, say, stop)
+    try:
+        finished = player.run()
+    finally:
+        player.close()
     say(f"{'played' if finished else 'stopped after'} {player.report.line()}")
     return 0
 
@@ -335,19 +332,12 @@ def parse_remap(rules: Sequence[str]) -> dict[str, str]:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the executable ``player_node``."""
-    context = Context()
-    rclpy.init(args=args, context=context, signal_handler_options=SignalHandlerOptions.NO)
+    log = get_logger("gr2_player")
     try:
-        with stop_on_signals() as stop:
-            node = Node("gr2_player", context=context, start_parameter_services=False)
+        with ros_session("gr2_player", args) as (node, stop):
             log = node.get_logger()
-            try:
-                options = options_of(node)
-            except BagError as error:
-                log.error(str(error))
-                code = 2
-            else:
-                code = _play(node, options, log.info, stop)
-    finally:
-        rclpy.try_shutdown(context=context)
+            code = _play(node, options_of(node), log.info, stop)
+    except BagError as error:
+        log.error(str(error))
+        code = 2
     sys.exit(code)

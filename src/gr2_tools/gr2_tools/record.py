@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from gr2_tools.recorder_node import RecordOptions, record_bag
+from gr2_tools.recorder import RecordOptions
+from gr2_tools.recorder_node import record_bag
+from gr2_tools.terminal import print_line
 
 DESCRIPTION = """Record the running stack into a bag (rosbag2, MCAP) that `gr2 replay` and `ros2 bag play` play.
 
@@ -70,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"record: {text}", flush=True)
+    print_line(sys.stdout, f"record: {text}")
 
 
 def _warn(text: str) -> None:
-    print(f"record: {text}", file=sys.stderr, flush=True)
+    print_line(sys.stderr, f"record: {text}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gr2_tools.errors import BagError
 from gr2_tools.player_node import PlayOptions, parse_remap, play_bag
+from gr2_tools.terminal import print_line
 
 DESCRIPTION = """Play a bag onto live topics, at the pace it was recorded.
 
@@ -83,4 +84,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"replay: {text}", file=sys.stderr, flush=True)
+    print_line(sys.stderr, f"replay: {text}")

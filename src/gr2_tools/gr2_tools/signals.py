@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to finish, instead of an exception in the middle of something."""
+"""SIGINT, SIGTERM and SIGHUP as a request to finish, instead of an exception in the middle of something."""
 
 from __future__ import annotations
 
@@ -38,15 +38,19 @@ class StopFlag:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopFlag]:
-    """A flag that SIGINT and SIGTERM set; further signals change nothing, so finishing is never torn.
+    """A flag that SIGINT, SIGTERM and SIGHUP (unless ignored, see nohup) set.
 
-    Outside of the main thread no handlers can be installed: the flag is then only set by the caller.
+    Further signals change nothing, so finishing is never torn. Outside of the main thread no handlers can be
+    installed: the flag is then only set by the caller.
     """
     stop = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    previous = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
+    previous = {s: signal.signal(s, lambda *_: stop.set()) for s in wanted}
     try:
         yield stop
     finally:

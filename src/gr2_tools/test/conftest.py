@@ -157,7 +157,7 @@ class Processes:
         """A helper script beside the tests."""
         return self.start(sys.executable, str(HERE / name), *arguments)
 
-    def finish(self, process: subprocess.Popen[str], timeout: float = 20.0) -> tuple[int, str, str]:
+    def finish(self, process: subprocess.Popen[str], timeout: float = 60.0) -> tuple[int, str, str]:
         """Waits for the end: exit code, stdout, stderr. No traceback may ever reach a user."""
         out, err = process.communicate(timeout=timeout)
         assert "Traceback" not in err, err

@@ -14,7 +14,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import JointState
 
-from gr2_tools.bag_reader import BagReader, recorded_hash
+from gr2_tools.bag_reader import BagReader
+from gr2_tools.bag_types import recorded_hash
 from gr2_tools.bag_writer import BagWriter
 from gr2_tools.errors import BagError, NotABag
 from gr2_tools.msgdefs import find_definition
@@ -43,7 +44,7 @@ def test_foreign_bags(tmp_path: Path, plugin: StoragePlugin, compression: Compre
         assert bag.notes == []
         assert [(t.name, t.type_name, t.count) for t in bag.topics] == [("/text", STRING, 10)]
         assert (bag.start, bag.end) == (1_000_000_000, 10_000_000_000)
-        assert [bag.deserialize(m).data for m in bag.messages()] == [f"{k}" for k in range(10)]
+        assert [m.portable().data for m in bag.messages()] == [f"{k}" for k in range(10)]
         assert [m.log_time for m in bag.messages(["/text"], 2_000_000_000, 4_000_000_000)] == [
             2_000_000_000,
             3_000_000_000,
@@ -91,9 +92,17 @@ def test_deserialises_what_rclpy_pads(tmp_path: Path) -> None:
         writer.write(other, k, serialize_message(RobotState(joint_names=["j"] * k)))
     writer.close()
     with BagReader(tmp_path / "bag") as bag:
-        got = [bag.deserialize(m) for m in bag.messages(["/joint_states"])]
+        got = [m.portable() for m in bag.messages(["/joint_states"])]
         assert [list(g.position) for g in got] == [list(s.position) for s in sent]
-        assert [len(bag.deserialize(m).joint_names) for m in bag.messages(["/robot_state"])] == list(range(9))
+        assert [len(m.portable().joint_names) for m in bag.messages(["/robot_state"])] == list(range(9))
+
+
+def test_messages_of_the_installed_types(bag: Path) -> None:
+    with BagReader(bag) as reader:
+        states = [m.message() for m in reader.messages(["/robot_state"])]
+        assert {m.topic for m in reader.messages()} == {"/instruction", "/robot_state", "/sim/truth"}
+    assert [s.gripper_opening for s in states] == list(range(300))
+    assert isinstance(states[0], RobotState)
 
 
 def test_wrong_bytes_are_named(tmp_path: Path) -> None:
@@ -101,8 +110,11 @@ def test_wrong_bytes_are_named(tmp_path: Path) -> None:
     topic = writer.add_topic("/robot_state", find_definition("gr2_msgs/msg/RobotState"))
     writer.write(topic, 1, b"\x00\x01\x00\x00garbage")
     writer.close()
-    with BagReader(tmp_path / "bag") as bag, pytest.raises(BagError, match="/robot_state"):
-        bag.deserialize(next(bag.messages()))
+    with BagReader(tmp_path / "bag") as bag:
+        message = next(bag.messages())
+    for decode in (message.portable, message.message):
+        with pytest.raises(BagError, match="/robot_state"):
+            decode()
 
 
 def _break_database(path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gr2_tools.bag_reader import BagMessage, BagTopic
+from gr2_tools.bag_types import BagMessage, BagTopic
 from gr2_tools.errors import NotABag
 from gr2_tools.playback import Pace, Prefetch, TimingReport, play
 from gr2_tools.signals import StopFlag
@@ -19,7 +19,7 @@ MS = 1_000_000
 
 def _messages(count: int, period: int = 5 * MS, size: int = 1) -> Iterator[BagMessage]:
     for k in range(count):
-        yield BagMessage(TOPIC, 1000 * MS + k * period, 0, bytes(size))
+        yield BagMessage(TOPIC.name, 1000 * MS + k * period, 0, bytes(size), TOPIC)
 
 
 @pytest.mark.parametrize("rate", [1.0, 4.0])

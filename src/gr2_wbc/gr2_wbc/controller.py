@@ -18,7 +18,7 @@ from gr2_wbc.command import Command, CommandGate, CommandRejected, CommandTrajec
 from gr2_wbc.config import ConfigError, ControllerConfig
 from gr2_wbc.intake import Handshake, Intake
 from gr2_wbc.kinematics import Kinematics
-from gr2_wbc.limits import BrakingProfile, JointBounds, brake_velocities
+from gr2_wbc.limits import BrakingProfile, JointBounds, attainable, brake_velocities
 from gr2_wbc.qp import Program, QpRejected, make_solver
 from gr2_wbc.reference import Motion, Reference
 from gr2_wbc.robot import Robot
@@ -351,6 +351,9 @@ class Controller:
         program.lower[:dof], program.upper[:dof] = lower, upper
         program.lower[dof] = 0.0
         rows, least = self._collision.rows(self._kinematics.spatial, self._approach, len(program.rows))
+        # What cannot be had within a cycle's acceleration is not asked for: the slack is for rows that contradict
+        # each other, and large slacks make programs hard.
+        least = np.minimum(least, attainable(rows, lower, upper))
         self._rows = len(rows)
         program.rows[: self._rows, :dof] = rows
         program.rows[: self._rows, dof] = 1.0

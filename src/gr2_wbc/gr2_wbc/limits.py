@@ -85,6 +85,12 @@ class JointBounds:
         return lower, np.minimum(np.maximum(up, slowest), fastest), bool(too_fast.any())
 
 
+def attainable(rows: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Largest values (r,) that rows (r, n) times x can take for x in a box of lower and upper (n,)."""
+    middle, half = 0.5 * (lower + upper), 0.5 * (upper - lower)
+    return rows @ middle + np.abs(rows) @ half
+
+
 def brake_velocities(velocities: np.ndarray, limits: JointLimits, period: float) -> np.ndarray:
     """Velocities (n,) [rad/s] one period later when all joints brake together, along a straight line in joint space."""
     time = braking_time(velocities, limits)

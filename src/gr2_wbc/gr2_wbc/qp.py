@@ -23,11 +23,11 @@ _OSQP_SETTINGS = {
     "verbose": False,
     "scaling": 0,
     "adaptive_rho": False,
-    "rho": 0.2,
+    "rho": 0.3,
     "eps_abs": 1e-4,
     "eps_rel": 0.0,
     "check_termination": 5,
-    "max_iter": 400,
+    "max_iter": 1000,
     "polishing": False,
     "warm_starting": True,
 }
@@ -85,13 +85,15 @@ class QpSolver(Protocol):
 
 
 def make_solver(name: str, variables: int, rows: int) -> QpSolver:
-    """The solver of this name (``osqp`` or ``daqp``) for N variables and M rows.
+    """The solver of this name for N variables and M rows.
+
+    ``osqp``: OSQP, with DAQP for the rare program that it does not solve within its iterations. ``daqp``: DAQP alone.
 
     Raises:
         ValueError: no solver of this name.
     """
     if name == "osqp":
-        return OsqpSolver(variables, rows)
+        return WithBackup(OsqpSolver(variables, rows), DaqpSolver())
     if name == "daqp":
         return DaqpSolver()
     raise ValueError(f"no QP solver named '{name}' (known: osqp, daqp)")
@@ -172,6 +174,30 @@ class DaqpSolver:
         if not (np.abs(answer) < _LARGEST_ANSWER).all():
             raise QpRejected(f"DAQP reports a solution, but it is {answer}")
         return np.minimum(np.maximum(answer, program.lower), program.upper)
+
+
+class WithBackup:
+    """Asks a second solver where the first one rejects a program.
+
+    Attributes:
+        backups: how often the second one was asked.
+    """
+
+    def __init__(self, first: QpSolver, second: QpSolver) -> None:
+        self._first = first
+        self._second = second
+        self.backups = 0
+
+    def solve(self, program: Program) -> np.ndarray:
+        """See :class:`QpSolver`."""
+        try:
+            return self._first.solve(program)
+        except QpRejected as rejected:
+            self.backups += 1
+            try:
+                return self._second.solve(program)
+            except QpRejected as again:
+                raise QpRejected(f"{rejected}; {again}") from again
 
 
 def _pattern(variables: int, rows: int) -> sparse.csc_matrix:

@@ -24,6 +24,7 @@ from gr2_wbc.spline import Spline, fit
 _GRID_PER_SEGMENT = 4
 _JOIN_ATTEMPTS = 4
 _JOIN_STRETCH = 1.5
+_SHARE = 0.9  # of speeds and of the braking rate that the speed caps use; the rest is for the steps in time
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,14 +149,14 @@ class Path:
         _, first, second = self._spline.evaluate_many(grid)
         caps = np.ones(len(grid))
         for limit, values in (
-            (limits.linear**2, np.sum(first[:, :3] ** 2, axis=1)),
-            (limits.angular**2, np.sum(first[:, 3:] ** 2, axis=1)),
+            ((_SHARE * limits.linear) ** 2, np.sum(first[:, :3] ** 2, axis=1)),
+            ((_SHARE * limits.angular) ** 2, np.sum(first[:, 3:] ** 2, axis=1)),
             (config.linear_acceleration, np.linalg.norm(second[:, :3], axis=1)),
             (config.angular_acceleration, np.linalg.norm(second[:, 3:], axis=1)),
         ):
             caps = np.minimum(caps, limit / np.maximum(values, 1e-9))
         caps[-1] = 0.0
-        gain = 2.0 * config.brake_rate * (grid[1] - grid[0])
+        gain = 2.0 * _SHARE * config.brake_rate * (grid[1] - grid[0])
         for index in range(len(grid) - 2, -1, -1):
             caps[index] = min(caps[index], caps[index + 1] + gain)
         return grid, caps
@@ -201,7 +202,7 @@ class Reference:
         """Whether the path is so near its end (or given up) that the motion along it is being brought to rest."""
         if self._path is None:
             return False
-        return self._abandoned or self.remaining <= 0.5 / self._config.brake_rate + 1e-9
+        return self._abandoned or self.remaining <= 0.5 / (_SHARE * self._config.brake_rate)
 
     @property
     def finished(self) -> bool:
@@ -256,7 +257,8 @@ class Reference:
             self._abandoned = True
         lag = self._lag = max(position_lag / config.position_lag, angle_lag / config.angle_lag)
         target = min(1.0, max(0.0, 1.0 - (lag - config.free_lag) / (1.0 - config.free_lag)))
-        target = 0.0 if self._abandoned else min(target, self._path.speed_cap(self._path_time))
+        soon = self._path_time + self._scale * elapsed
+        target = 0.0 if self._abandoned else min(target, self._path.speed_cap(soon))
         lowest = self._scale - config.brake_rate * elapsed
         highest = self._scale + config.resume_rate * elapsed
         scale = min(max(target, lowest, 0.0), highest, 1.0)

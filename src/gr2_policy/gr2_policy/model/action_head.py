@@ -158,7 +158,9 @@ class ActionHead(nn.Module):
             raise BadPrefix(f"{count} steps are committed, the model was trained for at most {config.max_prefix}")
         latent = queries.new_zeros(batch, config.latent)
         if sample:
-            drawn = torch.randn(batch, config.latent, generator=generator, device=generator.device if generator else None)
+            drawn = torch.randn(
+                batch, config.latent, generator=generator, device=generator.device if generator else None
+            )
             latent = drawn.to(latent)
         committed = queries.new_zeros(batch, config.horizon, ACTION)
         if prefix is not None:

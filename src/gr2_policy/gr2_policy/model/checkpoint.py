@@ -354,7 +354,9 @@ def _policy_config(folder: Path, card: Card) -> tuple[ModelConfig, Transforms]:
             raise ConfigRefused(f"{folder / CARD}: transforms.{part} contradicts the configuration")
     statistics = transforms.normalization
     if config.action and (statistics is None or len(statistics.step_positions) != config.action.horizon):
-        raise ConfigRefused(f"{folder / CARD}: transforms.normalization does not fit a chunk of {config.action.horizon}")
+        raise ConfigRefused(
+            f"{folder / CARD}: transforms.normalization does not fit a chunk of {config.action.horizon}"
+        )
     return config, transforms
 
 
@@ -377,8 +379,10 @@ def _refuse_pickle(path: Path) -> None:
         if not file.is_file() or file.name == CARD:
             continue
         with open(file, "rb") as opened:
-            start = opened.read(2)
-        if file.suffix.lower() in _PICKLES or start == b"PK" or start[:1] == b"\x80":
+            start = opened.read(9)
+        # a safetensors file begins with the length of its JSON header in 8 bytes, which may look like anything
+        pickled = start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80")
+        if file.suffix.lower() in _PICKLES or pickled:
             raise PickleRefused(
                 f"{file} is not read: it may be a pickle, and loading one can run any code."
                 " Checkpoints are safetensors files with a card"

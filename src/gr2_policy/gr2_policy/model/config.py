@@ -73,7 +73,8 @@ class TokenizerConfig:
             all(kernel % 2 for kernel in self.encoder_kernels), "tokenizer.encoder_kernels must be odd, to be centred"
         )
         _require(
-            self.downsampling in (8, 16), f"tokenizer downsamples by {self.downsampling} (stem x levels), not by 8 or 16"
+            self.downsampling in (8, 16),
+            f"tokenizer downsamples by {self.downsampling} (stem x levels), not by 8 or 16",
         )
         _require(
             self.resolution % self.downsampling == 0,
@@ -154,7 +155,10 @@ class TextConfig:
     def __post_init__(self) -> None:
         _require(self.encoder in ("minilm", "clip"), f"text.encoder '{self.encoder}' is not minilm or clip")
         _require(self.tokens >= 1, "text.tokens must be at least 1")
-        _require(self.width % self.heads == 0, f"text.width {self.width} is not a multiple of its heads {self.heads}")
+        _require(
+            self.width % self.heads == 0 and self.width % 2 == 0,
+            f"text.width {self.width} is not even or not a multiple of its heads {self.heads}",
+        )
 
 
 @dataclass(frozen=True)

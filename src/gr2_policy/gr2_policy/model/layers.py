@@ -96,13 +96,16 @@ def initialise(module: nn.Module, gain: float, depth: int = 0) -> None:
                 nn.init.zeros_(part.bias)
 
 
+def line_positions(length: int, width: int) -> Tensor:
+    """Fixed sin-cos positions (length, width) of a sequence, entries within -1 ... 1; the width is even."""
+    rates = 1.0 / 100.0 ** (torch.arange(width // 2, device="cpu") / (width // 2))
+    angles = torch.arange(length, device="cpu")[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
 def grid_positions(side: int, width: int) -> Tensor:
-    """Fixed 2-D sin-cos positions (side * side, width) of a square grid in row-major order, entries within -1 ... 1."""
-    if width % 4:
-        raise ValueError(f"grid positions need a width that is a multiple of 4, got {width}")
-    rates = 1.0 / 100.0 ** (torch.arange(width // 4, device="cpu") / (width // 4))
-    angles = torch.arange(side, device="cpu")[:, None] * rates
-    line = torch.cat([angles.sin(), angles.cos()], dim=1)
+    """Fixed 2-D sin-cos positions (side * side, width) of a square grid in row-major order; width a multiple of 4."""
+    line = line_positions(side, width // 2)
     rows = line[:, None, :].expand(side, side, -1)
     columns = line[None, :, :].expand(side, side, -1)
     return torch.cat([rows, columns], dim=2).reshape(side * side, width)

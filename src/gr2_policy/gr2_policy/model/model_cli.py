@@ -1,8 +1,8 @@
 """Facts about the models.
 
-  gr2 model info B          parameters of GR-2 B, part by part, frozen and trainable
-  gr2 model info B --json   the same for programs
-  gr2 model info FILE.yaml  of a configuration of your own
+gr2 model info B          parameters of GR-2 B, part by part, frozen and trainable
+gr2 model info B --json   the same for programs
+gr2 model info FILE.yaml  of a configuration of your own
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def _table(found: ModelInfo) -> Table:
     for column in ("trainable", "frozen"):
         table.add_column(column, justify="right")
     for part in found.parts:
-        table.add_row(part.name, f"{part.trainable:,}" if part.trainable else "", f"{part.frozen:,}" if part.frozen else "")
+        table.add_row(
+            part.name, f"{part.trainable:,}" if part.trainable else "", f"{part.frozen:,}" if part.frozen else ""
+        )
     table.add_section()
     table.add_row("sum", f"{found.trainable:,}", f"{found.frozen:,}")
     table.add_row("total", "", f"{found.total:,}")

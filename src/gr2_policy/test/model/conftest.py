@@ -75,9 +75,13 @@ def batch(nano: ModelConfig, text: HashedText) -> Batch:
 def pictures(count: int, side: int, seed: int = 0) -> torch.Tensor:
     """(count, 3, side, side) within -1 ... 1: coarse coloured patches."""
     random = torch.Generator().manual_seed(seed)
-    return 2.0 * torch.rand(count, 3, 6, 6, generator=random).repeat_interleave(-(-side // 6), 2).repeat_interleave(
-        -(-side // 6), 3
-    )[..., :side, :side] - 1.0
+    return (
+        2.0
+        * torch.rand(count, 3, 6, 6, generator=random)
+        .repeat_interleave(-(-side // 6), 2)
+        .repeat_interleave(-(-side // 6), 3)[..., :side, :side]
+        - 1.0
+    )
 
 
 @pytest.fixture

@@ -42,7 +42,9 @@ def test_rotation_agrees_with_rodrigues(rotations: np.ndarray, vectors: np.ndarr
         angle = np.linalg.norm(rotation)
         axis = rotation / angle if angle > 1e-12 else np.zeros(3)
         expected = (
-            vector * np.cos(angle) + np.cross(axis, vector) * np.sin(angle) + axis * (axis @ vector) * (1 - np.cos(angle))
+            vector * np.cos(angle)
+            + np.cross(axis, vector) * np.sin(angle)
+            + axis * (axis @ vector) * (1 - np.cos(angle))
         )
         if angle > 1e-12:
             np.testing.assert_allclose(geometry.rotate(geometry.exponential(rotation), vector), expected, atol=1e-12)

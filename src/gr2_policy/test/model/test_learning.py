@@ -172,7 +172,7 @@ def test_what_lies_beyond_the_end_of_a_demonstration_does_not_count(nano: ModelC
         torch.manual_seed(3)
         head, queries = model.action_head, torch.zeros(6, 1, nano.trunk.width)
         head.encode = lambda chunk: (torch.zeros(6, 8), torch.full((6, 8), -9.0))  # type: ignore[method-assign]
-        return float(head.loss(queries, actions.flatten(0, 1), LossConfig(), known.flatten(0, 1))[0].pose)
+        return float(head.loss(queries, actions.flatten(0, 1), LossConfig(), known.flatten(0, 1))[0].pose.detach())
 
     beyond = batch.actions.clone()
     beyond[:, :, 5:, :6] += 7.0

@@ -1,0 +1,168 @@
+"""The solvers: agreement, infeasible programs, poisoned data, and recovery from both."""
+
+from __future__ import annotations
+
+import numpy as np
+import osqp
+import pytest
+
+from gr2_wbc.qp import DaqpSolver, OsqpSolver, Program, QpRejected, make_solver
+
+N, M = 8, 16
+
+
+def program(rng: np.random.Generator) -> Program:
+    """A program like those of the controller: a box of the size of one cycle's acceleration, some active rows."""
+    made = Program(N, M)
+    root = rng.normal(scale=0.4, size=(6, N - 1))
+    made.hessian[: N - 1, : N - 1] = root.T @ root + 1e-3 * np.eye(N - 1)
+    made.hessian[-1, -1] = 1e3
+    made.gradient[:-1] = rng.normal(scale=0.3, size=N - 1)
+    now = rng.uniform(-0.5, 0.5, N - 1)
+    made.lower[:-1], made.upper[:-1] = now - 0.025, now + 0.025
+    made.lower[-1] = 0.0
+    used = int(rng.integers(0, M))
+    made.rows[:used, :-1] = rng.normal(scale=0.3, size=(used, N - 1))
+    made.rows[:used, -1] = 1.0
+    inside = now + rng.uniform(-0.02, 0.02, N - 1)
+    made.rows_lower[:used] = made.rows[:used, :-1] @ inside - rng.uniform(0.0, 0.05, used)
+    return made
+
+
+def cost(made: Program, answer: np.ndarray) -> float:
+    return 0.5 * answer @ made.hessian @ answer + made.gradient @ answer
+
+
+def infeasible(rng: np.random.Generator) -> Program:
+    made = program(rng)
+    made.rows[0], made.rows_lower[0] = 0.0, 1.0
+    return made
+
+
+def test_osqp_agrees_with_the_exact_solver():
+    rng = np.random.default_rng(0)
+    fast, exact = OsqpSolver(N, M), DaqpSolver()
+    for _ in range(300):
+        made = program(rng)
+        first, second = fast.solve(made), exact.solve(made)
+        for answer in (first, second):
+            assert (answer >= made.lower).all()
+            assert (answer <= made.upper).all()
+            assert (made.rows @ answer >= made.rows_lower - 2e-3).all()
+        assert cost(made, first) - cost(made, second) < 5e-3
+
+
+def test_rows_that_contradict_each_other_share_the_slack():
+    rng = np.random.default_rng(8)
+    for name in ("osqp", "daqp"):
+        solver = make_solver(name, N, M)
+        for _ in range(50):
+            made = program(rng)
+            made.rows[:2] = 0.0
+            made.rows[0, 0], made.rows[1, 0], made.rows[:2, -1] = 1.0, -1.0, 1.0
+            made.rows_lower[:2] = 0.2, 0.4  # x0 + s >= 0.2 and -x0 + s >= 0.4
+            answer = solver.solve(made)
+            assert answer[-1] >= 0.3 - 2e-3
+            assert (made.rows @ answer >= made.rows_lower - 2e-3).all()
+
+
+def test_osqp_is_set_up_once(monkeypatch):
+    calls = []
+    setup = osqp.OSQP.setup
+    monkeypatch.setattr(osqp.OSQP, "setup", lambda *args, **kwargs: calls.append(1) or setup(*args, **kwargs))
+    solver, rng = OsqpSolver(N, M), np.random.default_rng(1)
+    for _ in range(50):
+        solver.solve(program(rng))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("name", ["osqp", "daqp"])
+def test_an_infeasible_program_is_rejected_by_status(name):
+    rng = np.random.default_rng(2)
+    solver = make_solver(name, N, M)
+    with pytest.raises(QpRejected, match="reports"):
+        solver.solve(infeasible(rng))
+    solver.solve(program(rng))
+
+
+def test_osqp_answers_an_infeasible_program_with_finite_numbers():
+    """Why the status is checked and not the values: remove the check and this answer would go through."""
+    solver, rng = OsqpSolver(N, M), np.random.default_rng(3)
+    made = infeasible(rng)
+    with pytest.raises(QpRejected):
+        solver.solve(made)
+    raw = OsqpSolver(N, M)
+    extension = raw._prob._solver
+    raw._constraints[:, 1:] = made.rows.T
+    extension.update_data_mat(P_x=made.hessian[raw._triangle], P_i=None, A_x=raw._constraints.ravel(), A_i=None)
+    lower = np.concatenate([made.lower, made.rows_lower])
+    extension.update_data_vec(q=made.gradient, l=lower, u=np.concatenate([made.upper, np.full(M, 1e4)]))
+    extension.solve()
+    assert extension.info.status_val != osqp.SolverStatus.OSQP_SOLVED
+    assert np.isfinite(np.array(extension.solution.x)).all()
+
+
+@pytest.mark.parametrize("name", ["osqp", "daqp"])
+@pytest.mark.parametrize("where", ["hessian", "gradient", "lower", "upper", "rows", "rows_lower"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_data_that_are_not_finite_are_named_and_leave_the_solver_usable(name, where, value):
+    rng = np.random.default_rng(4)
+    solver = make_solver(name, N, M)
+    good = program(rng)
+    before = solver.solve(good)
+    bad = program(rng)
+    getattr(bad, where).flat[3] = value
+    with pytest.raises(QpRejected, match=where):
+        solver.solve(bad)
+    assert np.allclose(solver.solve(good), before, atol=5e-3)
+
+
+def test_a_poisoned_workspace_is_replaced(monkeypatch):
+    """A NaN that slips in spoils OSQP for good; after the rejection the next solve works on a fresh workspace."""
+    rng = np.random.default_rng(5)
+    solver, made = OsqpSolver(N, M), program(rng)
+    expected = solver.solve(made)
+    poisoned = program(rng)
+    poisoned.gradient[0] = np.nan
+    with monkeypatch.context() as patch:
+        patch.setattr(Program, "require_finite", lambda _self: None)
+        with pytest.raises(QpRejected):
+            solver.solve(poisoned)
+    assert np.allclose(solver.solve(made), expected, atol=5e-3)
+
+
+def test_an_answer_that_is_marked_solved_but_absurd_is_rejected():
+    made = Program(N, M)
+    made.hessian[:] = 1e-9 * np.eye(N)
+    made.gradient[:] = -1.0
+    for name in ("osqp", "daqp"):
+        with pytest.raises(QpRejected):
+            make_solver(name, N, M).solve(made)
+
+
+def test_where_osqp_gives_up_the_exact_solver_is_asked(monkeypatch):
+    rng = np.random.default_rng(7)
+    solver, made = make_solver("osqp", N, M), program(rng)
+    exact = DaqpSolver().solve(made)
+
+    def give_up(_self, _program):
+        raise QpRejected("OSQP reports 'maximum iterations reached'")
+
+    monkeypatch.setattr(OsqpSolver, "solve", give_up)
+    assert np.allclose(solver.solve(made), exact)
+    with pytest.raises(QpRejected, match=r"OSQP reports.*DAQP reports"):
+        solver.solve(infeasible(rng))
+    assert solver.backups == 2
+
+
+def test_unknown_solvers_are_named():
+    with pytest.raises(ValueError, match="known: osqp, daqp"):
+        make_solver("gurobi", N, M)
+
+
+def test_clear_forgets_everything():
+    made = program(np.random.default_rng(6))
+    made.clear()
+    fresh = Program(N, M)
+    for name in ("hessian", "gradient", "lower", "upper", "rows", "rows_lower"):
+        assert np.array_equal(getattr(made, name), getattr(fresh, name))
