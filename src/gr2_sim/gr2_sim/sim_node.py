@@ -49,6 +49,8 @@ from gr2_sim.world import World
 
 TICK = 0.005
 """Period [s] of joint states and clock."""
+DEAF_AFTER_RESET = 0.1
+"""Time [s] after a reset in which commands are passed over: they still mean the arm where it was before."""
 LONGEST_INSTRUCTION = 1000
 """[characters]"""
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -101,6 +103,7 @@ class SimNode(Node):
         self._substeps = round(TICK / self._world.timestep)
         self._picture_ticks = max(1, round(1.0 / (values["camera_rate"] * TICK)))
         self._referee = Referee()
+        self._deaf_until = 0.0
         self._last_instruction: tuple[int, str] | None = None
         self._bad: dict[str, int] = {}
         self._connect()
@@ -141,14 +144,16 @@ class SimNode(Node):
         try:
             trajectory = from_trajectory(message)
             with self._lock:
-                self._world.accept_trajectory(*trajectory)
+                if trajectory[0] == 0.0 or trajectory[0] >= self._deaf_until:
+                    self._world.accept_trajectory(*trajectory)
         except TrajectoryRejected as rejected:
             self._refuse("/joint_commands", str(rejected))
 
     def _on_gripper(self, message: Float64) -> None:
         try:
             with self._lock:
-                self._world.command_gripper(float(message.data))
+                if self._world.time >= self._deaf_until:
+                    self._world.command_gripper(float(message.data))
         except ValueError as error:
             self._refuse("/gripper_command", str(error))
 
@@ -171,6 +176,7 @@ class SimNode(Node):
         try:
             with self._lock:
                 response.instruction = self._world.reset(request.task, int(request.seed), request.scene)
+                self._deaf_until = self._world.time + DEAF_AFTER_RESET
                 self._referee.clear("the scene was reset; no instruction has been given since")
             response.success = True
             response.message = f"scene '{self._world.cell.name}', task '{request.task}', seed {request.seed}"

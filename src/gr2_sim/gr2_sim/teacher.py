@@ -147,8 +147,8 @@ def _checked_cell(truth: SceneTruth) -> Cell:
     lacking = sorted(({*cell.objects, *cell.fixtures} - set(truth.poses)) | (sliders - set(truth.joints)))
     if lacking:
         raise PolicyError(f"the ground truth at {truth.stamp:.3f} s lacks {', '.join(lacking)}")
-    numbers = [*(np.concatenate(pose) for pose in truth.poses.values()), list(truth.joints.values())]
-    if not all(np.all(np.isfinite(values)) for values in numbers):
+    numbers = np.concatenate([*map(np.concatenate, truth.poses.values()), list(truth.joints.values())])
+    if not np.all(np.isfinite(numbers)):
         raise PolicyError(f"the ground truth at {truth.stamp:.3f} s holds numbers that are not finite")
     return cell
 

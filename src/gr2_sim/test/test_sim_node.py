@@ -150,6 +150,8 @@ def test_images_share_the_stamp_of_the_truth(client: Client) -> None:
 
 def test_follows_commands_and_rests_when_they_cease(client: Client) -> None:
     client.ask(task="lift_mug", seed=3)
+    reset = seconds(client.last("/joint_states"))
+    client.until(lambda: seconds(client.last("/joint_states")) > reset + 0.2, "the simulator to listen again")
     start = list(client.last("/joint_states").position)[:7]
     goal = [q + 0.15 for q in start]
     message = JointTrajectory(joint_names=list(reversed(JOINTS)))
@@ -203,6 +205,23 @@ def test_reset(client: Client) -> None:
         assert not answer.success
         assert message in answer.message
     assert client.last("/sim/truth").seed == 5
+
+
+def test_commands_from_before_a_reset_are_passed_over(client: Client) -> None:
+    client.ask(task="lift_mug", seed=3)
+    states = client.heard["/joint_states"]
+    end = seconds(states[-1]) + 0.3
+    client.until(lambda: seconds(states[-1]) > end, "the arm at rest")
+    ready, old = list(states[-1].position), states[-1].header.stamp
+    client.ask(task="lift_mug", seed=4)
+    message = JointTrajectory(joint_names=JOINTS)
+    message.header.stamp = old
+    message.points = [JointTrajectoryPoint(positions=[q + 0.3 for q in ready[:7]], velocities=[0.0] * 7)]
+    message.points[0].time_from_start.sec = 2
+    client.trajectory.publish(message)
+    end = seconds(states[-1]) + 0.5
+    client.until(lambda: seconds(states[-1]) > end, "half a second")
+    assert list(states[-1].position) == pytest.approx(ready, abs=2e-3)
 
 
 def test_instructions_of_both_durabilities(client: Client) -> None:

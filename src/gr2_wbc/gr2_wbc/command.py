@@ -13,6 +13,8 @@ from gr2_wbc.safety import State
 
 _TOLERANCE = 1e-6  # relative, on limits
 _CONTINUITY = 1e-6  # [rad], [rad/s], absolute on everything
+_STANDING_SPEED = 1e-4  # [rad/s]
+_STANDING_TAIL = 0.5  # [s]
 _WORDS = (
     "leaves the last command",
     "does not fit its velocity",
@@ -61,7 +63,9 @@ class CommandTrajectory:
         self.start = start
         self.start_velocity = start_velocity
         hold = (hold_periods - 1) * period
-        tail = max(braking_time(velocities, limits), period)
+        # A standing arm needs no tail, but a trajectory that is over when it arrives late would be rejected.
+        standing = float(np.abs(velocities).max(initial=0.0)) < _STANDING_SPEED
+        tail = _STANDING_TAIL if standing else max(braking_time(velocities, limits), period)
         point = start + 0.5 * period * (start_velocity + velocities)
         held = point + hold * velocities
         self.times = np.array((period, period + hold, period + hold + tail))

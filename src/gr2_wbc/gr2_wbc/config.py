@@ -156,7 +156,7 @@ class SafetyConfig:
         joint_jump: a change of a measured joint beyond what its velocity limit allows [rad].
         seed_speed: the arm must be slower than this to be taken over [rad/s].
         seed_tolerance: on a reset, a commanded state this close to the measured one is kept [rad].
-        max_qp_failures: rejected solves in a row before stopping.
+        max_qp_failures: cycles in a row with a rejected program or command before stopping.
         overrun_window, overrun_share: the share of cycles of the last window [s] that may start more than a period
             late, before stopping.
         max_clock_step: control time that advances by more than this in one cycle has jumped [s].

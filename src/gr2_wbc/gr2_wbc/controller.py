@@ -92,7 +92,7 @@ class Controller:
         return self.intake.activate(Handshake(policy, robot_id, action_space, chunk_dt, normalization_hash))
 
     def accept(self, chunk: Chunk, now: float) -> None:
-        """Take over a chunk at control time ``now`` [s].
+        """Take over a chunk at control time ``now`` [s]. One of horizon 0 asks to come to rest along the path.
 
         Raises:
             ChunkRefused: it is refused as a whole and counted; what was followed goes on.
@@ -102,6 +102,10 @@ class Controller:
             blocked = ChunkRefused(Refusal.STOPPED, f"the controller is stopped: {self.safety.reason}")
         elif not self._seeded:
             blocked = ChunkRefused(Refusal.NOT_READY, self.safety.reason)
+        if chunk.horizon == 0:
+            self.intake.withdraw(chunk, blocked)
+            self._reference.abandon()
+            return
         now = max(now, self._now) if self._seeded else now
         position, rotation = self._kinematics.position, self._kinematics.rotation
         checked = self.intake.accept(chunk, now, position, quaternion_of(rotation), blocked)
@@ -177,7 +181,7 @@ class Controller:
             return self._inactive(now, measurement)
 
         self._follow(now)
-        command = self._emit(now, self._next_velocities(now))
+        command = self._emit(now, *self._next_velocities(now))
         self._now = now
         return command
 
@@ -320,26 +324,24 @@ class Controller:
             self._error = np.zeros(6)
             self.safety.enter(State.HOLDING, f"chunk {sequence} {reached}")
 
-    def _next_velocities(self, now: float) -> np.ndarray | None:
-        """Joint velocities (n,) one period from now: the program's, or braking ones.
+    def _next_velocities(self, now: float) -> tuple[np.ndarray | None, str | None]:
+        """Joint velocities (n,) one period from now, the program's or braking ones, and what failed, if anything.
 
         None: the last command is braking already, and better than a new one could; it is left to run out.
         """
         lower, upper, too_fast = self._bounds.bounds(self._state.positions, self._state.velocities)
         if too_fast:
-            return None
+            return None, None
+        failure = None
         if self._reference.active:
             try:
-                solution = self._solve(lower, upper)
+                return self._solve(lower, upper), None
             except QpRejected as rejected:
-                self.safety.note_solve(str(rejected))
-            else:
-                self.safety.note_solve(None)
-                return solution
+                failure = str(rejected)
         self._rows = 0
         if self._plan.braking(now):
-            return None
-        return brake_velocities(self._state.velocities, self.robot.limits, self.config.period)
+            return None, failure
+        return brake_velocities(self._state.velocities, self.robot.limits, self.config.period), failure
 
     def _solve(self, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
         program, state, dof = self._program, self._state, self.robot.dof
@@ -360,14 +362,15 @@ class Controller:
         program.rows_lower[: self._rows] = least
         return self._solver.solve(program)[:dof]
 
-    def _emit(self, now: float, velocities: np.ndarray | None) -> Command:
+    def _emit(self, now: float, velocities: np.ndarray | None, failure: str | None) -> Command:
         """The command for these next velocities. If it fails the last check, the last command brakes by itself."""
         if velocities is not None:
             try:
                 self._plan = self._gate.check(self._trajectory(now, velocities), self._plan)
             except CommandRejected as rejected:
                 self._rejected_commands += 1
-                self.safety.note_solve(f"the last check refused the command: {rejected}")
+                failure = f"the last check refused the command: {rejected}"
+        self.safety.note_cycle(failure)
         positions, speeds = self._plan.evaluate(now + self.config.period)
         return Command(
             active=not self.safety.stopped,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +111,7 @@ class Intake:
         Raises:
             ChunkRefused: it is refused as a whole; counted here.
         """
-        try:
+        with self._counting_refusals(chunk):
             if blocked is not None:
                 raise blocked
             self._check_session(chunk)
@@ -117,15 +119,33 @@ class Intake:
             self._check_order(checked)
             self._check_time(checked, now)
             self._check_distance(checked, now, position, orientation)
-        except ChunkRefused as refusal:
-            self.refused[refusal.reason] += 1
-            self.last_refusal = f"chunk {chunk.sequence} of '{chunk.model_id}': {refusal}"
-            raise
         if not self.session and not self._adopted:
             self.session, self._adopted = checked.session, True
         self._sequence = checked.sequence
         self.accepted += 1
         return checked
+
+    def withdraw(self, chunk: Chunk, blocked: ChunkRefused | None = None) -> None:
+        """Decide on a chunk without poses, which asks to come to rest; see :meth:`accept`.
+
+        Raises:
+            ChunkRefused: it is of another session, or not newer than the last; counted here.
+        """
+        with self._counting_refusals(chunk):
+            if blocked is not None:
+                raise blocked
+            self._check_session(chunk)
+            self._check_order(chunk)
+        self._sequence = chunk.sequence
+
+    @contextmanager
+    def _counting_refusals(self, chunk: Chunk) -> Iterator[None]:
+        try:
+            yield
+        except ChunkRefused as refusal:
+            self.refused[refusal.reason] += 1
+            self.last_refusal = f"chunk {chunk.sequence} of '{chunk.model_id}': {refusal}"
+            raise
 
     def _check_session(self, chunk: Chunk) -> None:
         if not self.session and not self._adopted:

@@ -30,11 +30,16 @@ class Diagnostics:
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status = [
-            _control(status, armed),
-            _timing(stats, clock),
-            to_diagnostic("wbc_node: input", *self._sources, {"bad_messages": bad_messages}),
+            _control(self._node.get_name(), status, armed),
+            _timing(self._node.get_name(), stats, clock),
+            to_diagnostic(f"{self._node.get_name()}: input", *self._sources, {"bad_messages": bad_messages}),
         ]
         self._out.publish(message)
+
+    def senders(self) -> list[str]:
+        """Names of the nodes that can send chunks."""
+        found = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(CHUNK_TOPIC))
+        return [f"{one.node_namespace.rstrip('/')}/{one.node_name}" for one in found if one.topic_type == CHUNK_TYPE]
 
     def _check_sources(self) -> tuple[bytes, str]:
         """Name second publishers and wrong types on the chunk topic: DDS only fails to match, silently."""
@@ -53,7 +58,7 @@ class Diagnostics:
         return found
 
 
-def _control(status: Status, armed: bool) -> DiagnosticStatus:
+def _control(node: str, status: Status, armed: bool) -> DiagnosticStatus:
     levels = {State.IDLE: DiagnosticStatus.WARN, State.STOPPED: DiagnosticStatus.ERROR}
     level = levels.get(status.state, DiagnosticStatus.OK if armed else DiagnosticStatus.WARN)
     values = {
@@ -71,10 +76,10 @@ def _control(status: Status, armed: bool) -> DiagnosticStatus:
     }
     values.update({f"refused.{name}": count for name, count in status.refusals.items() if count})
     text = f"{status.state.name}: {status.reason}"
-    return to_diagnostic("wbc_node: control", level, text if armed else f"DRY RUN, {text}", values)
+    return to_diagnostic(f"{node}: control", level, text if armed else f"DRY RUN, {text}", values)
 
 
-def _timing(stats: CycleStats, clock: ControlClock) -> DiagnosticStatus:
+def _timing(node: str, stats: CycleStats, clock: ControlClock) -> DiagnosticStatus:
     median, slow = stats.percentiles()
     level, text = DiagnosticStatus.OK, "in time"
     if slow > stats.period:
@@ -88,4 +93,4 @@ def _timing(stats: CycleStats, clock: ControlClock) -> DiagnosticStatus:
         "clock_jumps": clock.jumps,
         "clock_frozen": clock.frozen,
     }
-    return to_diagnostic("wbc_node: timing", level, text, values)
+    return to_diagnostic(f"{node}: timing", level, text, values)

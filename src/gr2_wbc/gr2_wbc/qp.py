@@ -23,7 +23,7 @@ _OSQP_SETTINGS = {
     "verbose": False,
     "scaling": 0,
     "adaptive_rho": False,
-    "rho": 0.3,
+    "rho": 0.5,
     "eps_abs": 1e-4,
     "eps_rel": 0.0,
     "check_termination": 5,

@@ -218,6 +218,10 @@ class Reference:
         self._time = now
         self._scale = self._scale_rate = 0.0
 
+    def abandon(self) -> None:
+        """Give the path up: come to rest along it, and do not go on."""
+        self._abandoned = True
+
     def splice(self, chunk: Chunk, arm: Motion) -> None:
         """Replace the path by one through a chunk (checked, not yet over), continuing the motion under way.
 

@@ -34,7 +34,7 @@ class Safety:
         state: present state.
         reason: why it was entered, in words.
         e_stop: whether the e-stop is latched.
-        qp_failures: rejected solves since start.
+        qp_failures: cycles since start whose program or command was rejected.
     """
 
     def __init__(self, config: SafetyConfig, period: float) -> None:
@@ -108,15 +108,15 @@ class Safety:
                 f"allowed are {self._config.tracking_error:.3f} rad"
             )
 
-    def note_solve(self, failure: str | None) -> None:
-        """Count a solve (``failure``: what went wrong, None if nothing); stop after too many failures in a row."""
+    def note_cycle(self, failure: str | None) -> None:
+        """Count a cycle (``failure``: what went wrong, None if nothing); stop after too many failures in a row."""
         if failure is None:
             self._failures_in_row = 0
             return
         self.qp_failures += 1
         self._failures_in_row += 1
         if self._failures_in_row >= self._config.max_qp_failures:
-            self.stop(f"{self._failures_in_row} control cycles in a row without a solution: {failure}")
+            self.stop(f"{self._failures_in_row} control cycles in a row failed: {failure}")
 
     def note_lateness(self, lateness: float) -> None:
         """Count how late [s] a cycle started; stop when too many of the last window were more than a period late."""

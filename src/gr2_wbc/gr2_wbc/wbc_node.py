@@ -69,7 +69,7 @@ class WbcNode(Node):
             ConfigError: a parameter or the configuration file is not usable.
             UnknownRobot, RobotFileError: neither is the robot.
         """
-        super().__init__("wbc_node")
+        super().__init__("wbc")
         parameters = read_parameters(self)
         config = parameters.config
         self.robot = load_robot(parameters.robot)
@@ -164,6 +164,9 @@ class WbcNode(Node):
     ) -> ActivatePolicy.Response:
         self._callbacks += 1
         try:
+            senders = self._diagnostics.senders()
+            if self.controller.intake.session and len(senders) > 1:
+                raise HandshakeRefused(f"another policy is active; these can send chunks: {', '.join(senders)}")
             response.session = self.controller.activate(
                 request.policy,
                 request.robot_id,
@@ -173,7 +176,9 @@ class WbcNode(Node):
             )
         except HandshakeRefused as refused:
             response.accepted, response.message = False, str(refused)
-            self.get_logger().error(f"policy '{request.policy}' not activated: {refused}")
+            self.get_logger().error(
+                f"policy '{request.policy}' not activated: {refused}", throttle_duration_sec=5.0 * QUIET
+            )
             return response
         response.accepted = True
         self.get_logger().info(f"policy '{request.policy}' activated, session {response.session}")

@@ -81,8 +81,8 @@ def robot() -> Robot:
 
 @pytest.fixture
 def make_rig(robot: Robot) -> Callable[..., Rig]:
-    def make(start: np.ndarray | None = None, **config: object) -> Rig:
-        return Rig(robot, start, **config)
+    def make(start: np.ndarray | None = None, on: Robot = robot, **config: object) -> Rig:
+        return Rig(on, start, **config)
 
     return make
 

@@ -106,9 +106,7 @@ ANY_ARRAY = arrays.arrays(np.float64, arrays.array_shapes(max_dims=3, min_side=0
     horizon=st.one_of(st.none(), st.integers(-(2**40), 2**40)),
 )
 def test_whatever_comes_is_sound_or_refused(positions, orientations, gripper, dt, stamp, horizon):
-    chunk = make(
-        positions=positions, orientations=orientations, gripper=gripper, dt=dt, stamp=stamp, horizon=horizon
-    )
+    chunk = make(positions=positions, orientations=orientations, gripper=gripper, dt=dt, stamp=stamp, horizon=horizon)
     try:
         checked = check_chunk(chunk, CONFIG, "base_link")
     except ChunkRefused:

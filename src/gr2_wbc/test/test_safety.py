@@ -72,12 +72,12 @@ def test_rejected_solves_stop_only_in_a_row(safety):
     allowed = SafetyConfig().max_qp_failures
     for _ in range(3):
         for _ in range(allowed - 1):
-            safety.note_solve("no")
-        safety.note_solve(None)
+            safety.note_cycle("no")
+        safety.note_cycle(None)
     assert not safety.stopped
     assert safety.qp_failures == 3 * (allowed - 1)
     for _ in range(allowed):
-        safety.note_solve("no")
+        safety.note_cycle("no")
     assert safety.stopped
 
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gr2_policy.model.config import ActionConfig, LossConfig
 from gr2_policy.model.layers import Block, initialise
@@ -125,8 +125,10 @@ class ActionHead(nn.Module):
         free = torch.arange(horizon, device=actions.device) >= prefix[:, None]
         free = free.float() if known is None else (free & known).float()
         count = free.sum().clamp(min=1.0)
-        pose = F.smooth_l1_loss(predicted[..., :6], actions[..., :6].float(), reduction="none").mean(dim=2)
-        gripper = F.binary_cross_entropy_with_logits(predicted[..., 6], actions[..., 6].float(), reduction="none")
+        pose = functional.smooth_l1_loss(predicted[..., :6], actions[..., :6].float(), reduction="none").mean(dim=2)
+        gripper = functional.binary_cross_entropy_with_logits(
+            predicted[..., 6], actions[..., 6].float(), reduction="none"
+        )
         pose, gripper = (pose * free).sum() / count, (gripper * free).sum() / count
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean(dim=0)
         penalty = divergence.clamp(min=weights.free_bits).sum()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gr2_policy.model.config import TokenizerConfig
 
@@ -54,13 +54,15 @@ def codebook_use(indices: Tensor, size: int) -> CodebookUse:
 class Codebook(nn.Module):
     """Nearest code by angle. In training, until it was drawn from the data, vectors pass through unquantised."""
 
+    codes: Tensor
     ready: Tensor
     count: Tensor
+    total: Tensor
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        codes = F.normalize(torch.randn(config.codebook_size, config.code_dim), dim=1)
+        codes = functional.normalize(torch.randn(config.codebook_size, config.code_dim), dim=1)
         if config.codebook == "gradient":
             self.codes = nn.Parameter(codes)
         else:
@@ -72,11 +74,11 @@ class Codebook(nn.Module):
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Code vectors (..., code_dim) of indices (...)."""
-        return F.normalize(self.codes, dim=-1)[indices]
+        return functional.normalize(self.codes, dim=-1)[indices]
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Indices (n,) of the codes nearest to unit vectors (n, code_dim)."""
-        return (vectors @ F.normalize(self.codes, dim=-1).T).argmax(dim=1)
+        return (vectors @ functional.normalize(self.codes, dim=-1).T).argmax(dim=1)
 
     def forward(self, vectors: Tensor, quantise: bool = True) -> Quantised:
         """Quantise unit vectors (n, code_dim); in training, learn from them.
@@ -93,8 +95,8 @@ class Codebook(nn.Module):
         if not quantise:
             return Quantised(vectors, indices, zero, zero)
         codes = self.lookup(indices)
-        commitment = F.mse_loss(vectors, codes.detach())
-        codebook = F.mse_loss(codes, vectors.detach()) if self.config.codebook == "gradient" else zero
+        commitment = functional.mse_loss(vectors, codes.detach())
+        codebook = functional.mse_loss(codes, vectors.detach()) if self.config.codebook == "gradient" else zero
         if self.training:
             self._learn(vectors.detach(), indices)
         straight = vectors + (codes - vectors).detach()
@@ -117,12 +119,12 @@ class Codebook(nn.Module):
         chosen = torch.randperm(len(data), device=data.device)
         chosen = chosen.repeat(-(-size // len(chosen)))[:size]
         codes = data[chosen] + 1e-3 * torch.randn(size, data.shape[1], device=data.device)
-        codes = F.normalize(codes, dim=1)
+        codes = functional.normalize(codes, dim=1)
         for _ in range(_KMEANS_STEPS):
             nearest = (data @ codes.T).argmax(dim=1)
             sums = torch.zeros_like(codes).index_add_(0, nearest, data)
             empty = torch.bincount(nearest, minlength=size) == 0
-            codes = torch.where(empty[:, None], codes, F.normalize(sums, dim=1))
+            codes = torch.where(empty[:, None], codes, functional.normalize(sums, dim=1))
         self.codes.copy_(codes)
         self.total.copy_(codes)
         self.count.fill_(1.0)
@@ -139,7 +141,7 @@ class Codebook(nn.Module):
         if self.config.codebook == "ema":
             sums = torch.zeros_like(self.total).index_add_(0, indices, vectors) / fair
             self.total.mul_(decay).add_(sums, alpha=1.0 - decay)
-            self.codes.copy_(F.normalize(self.total, dim=1))
+            self.codes.copy_(functional.normalize(self.total, dim=1))
         dead = (self.count < self.config.dead_below).nonzero().squeeze(1)
         if len(dead):
             pick = torch.randint(len(vectors), (len(dead),), device=vectors.device)

@@ -78,7 +78,7 @@ def quaternion_of_6d(columns: np.ndarray) -> np.ndarray:
 
 
 def quaternion_of_matrix(matrix: np.ndarray) -> np.ndarray:
-    """Rotation matrices (..., 3, 3) to unit quaternions (..., 4) with w >= 0, by the largest of four (Shepperd 1978)."""
+    """Rotation matrices (..., 3, 3) to unit quaternions (..., 4) with w >= 0 (Shepperd 1978)."""
     m = np.asarray(matrix, float)
     trace = np.trace(m, axis1=-2, axis2=-1)
     diagonal = np.stack([m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], axis=-1)

@@ -13,20 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gr2_policy.model.action_head import ActionHead
 from gr2_policy.model.config import ModelConfig
-from gr2_policy.model.layers import grid_positions, initialise
+from gr2_policy.model.embedding import Embedding
+from gr2_policy.model.layers import initialise
 from gr2_policy.model.text import Resampler, TextFeatures
 from gr2_policy.model.tokens import Layout, Slots, visible
 from gr2_policy.model.trunk import KVCache, Trunk
 from gr2_policy.model.vqgan import VqGan
-
-STATE = 10
-"""Numbers of a robot state: normalised position (3), orientation as the first two columns of its matrix (6), gripper
-closed or open (1 or 0)."""
 
 
 class WindowFull(RuntimeError):
@@ -44,7 +41,7 @@ class Batch:
     Attributes:
         text: features of the B instructions.
         tokens: (B, T, views, n) int64 image tokens.
-        state: (B, T, 10) robot states, see :data:`STATE`; None in pre-training.
+        state: (B, T, 10) robot states, see :data:`gr2_policy.model.embedding.STATE`; None in pre-training.
         actions: (B, T, horizon, 7) the chunk that begins at each frame; None in pre-training.
         actions_known: (B, T, horizon) bool, False beyond the end of a demonstration; None: all known.
     """
@@ -96,21 +93,6 @@ class Context:
         self.slots = self.slots[:length]
 
 
-class StateEncoder(nn.Module):
-    """Robot state to one token: a linear layer each for pose and gripper, or a learned token where it is unknown."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.pose = nn.Linear(STATE - 1, width)
-        self.gripper = nn.Linear(1, width)
-        self.unknown = nn.Parameter(torch.randn(width) * 0.5)
-
-    def forward(self, state: Tensor, known: Tensor) -> Tensor:
-        """(..., 10) states and (...) bool whether each is known -> (..., width)."""
-        token = self.pose(state[..., :-1]) + self.gripper(2.0 * state[..., -1:] - 1.0)
-        return torch.where(known[..., None], token, self.unknown.to(token.dtype))
-
-
 class GR2(nn.Module):
     """See the module's docstring.
 
@@ -119,7 +101,6 @@ class GR2(nn.Module):
         tokenizer: its frozen image tokenizer; None: an untrained one.
     """
 
-    grid: Tensor
     window_mask: Tensor
 
     def __init__(self, config: ModelConfig, tokenizer: VqGan | None = None) -> None:
@@ -136,23 +117,13 @@ class GR2(nn.Module):
             actions=action.queries if action else 0,
         )
         self.text = Resampler(config.text, width)
-        # codes that look alike begin alike: a linear layer of the code vector, and a learned correction for each code
-        self.code_in = nn.Linear(config.tokenizer.code_dim, width)
-        self.code_correction = nn.Embedding(codes, width)
-        self.frame_start = nn.Parameter(torch.randn(width) * 0.5)
-        self.view = nn.ParameterDict({view: torch.randn(width) * 0.5 for view in config.views})
-        self.timestep = nn.Parameter(torch.randn(config.timesteps, width) * 0.5)
-        self.code_out = nn.Linear(width, codes)
-        for part in (self.text, self.code_in, self.code_out):
-            initialise(part, config.trunk.init_gain)
-        nn.init.zeros_(self.code_correction.weight)
+        self.embedding = Embedding(config)
         self.trunk = Trunk(config.trunk)
+        self.code_out = nn.Linear(width, codes)
         if action is not None:
-            self.state = StateEncoder(width)
-            self.action_query = nn.Parameter(torch.randn(action.queries, width) * 0.5)
             self.action_head = ActionHead(action, width, config.trunk.init_gain)
-            initialise(self.state, config.trunk.init_gain)
-        self.register_buffer("grid", grid_positions(config.tokenizer.grid, width), persistent=False)
+        for part in (self.text, self.code_out):
+            initialise(part, config.trunk.init_gain)
         slots = self.layout.window_slots(config.timesteps)
         self.register_buffer("window_mask", visible(slots, slots), persistent=False)
 
@@ -162,38 +133,12 @@ class GR2(nn.Module):
         self.tokenizer.eval()
         return self
 
-    # --- tokens in ---
-
-    def _embed_frames(self, tokens: Tensor, times: Tensor) -> Tensor:
-        """Frames (B, T, V, n) at times (T,) -> (B, T, V * (n + 1), width), each with its beginning."""
-        starts = self.frame_start.expand(*tokens.shape[:3], 1, -1)
-        x = torch.cat([starts, self._embed_codes(tokens) + self.grid.to(starts.dtype)], dim=3)
-        x = x + torch.stack([self.view[view] for view in self.config.views])[:, None]
-        return x.flatten(2, 3) + self.timestep[times][:, None]
-
-    def _embed_codes(self, tokens: Tensor) -> Tensor:
-        codes = self.tokenizer.codebook.lookup(tokens) * self.config.tokenizer.code_dim**0.5
-        return self.code_in(codes) + self.code_correction(tokens)
-
-    def _embed_observed(self, text: Tensor, tokens: Tensor, state: Tensor | None, times: Tensor) -> Tensor:
-        """Everything of timesteps but the queries: (B, T, observed, width), in the layout's order."""
-        moment = self.timestep[times][:, None]
-        parts = [text[:, None] + moment]
-        if state is not None:
-            parts.append(state[:, :, None] + moment)
-        return torch.cat([*parts, self._embed_frames(tokens, times)], dim=2)
-
-    def _embed_queries(self, text: Tensor, state: Tensor, times: Tensor) -> Tensor:
-        """Action queries (B, T, A, width); what to do and where the arm is reach them without a detour."""
-        shortcut = text.mean(dim=1)[:, None] + state + self.timestep[times]
-        return self.action_query + shortcut[:, :, None]
-
     # --- learning ---
 
     def forward(self, batch: Batch) -> Losses:
         """Losses of a batch: of the video alone if it holds no actions, else of video and actions in tandem."""
-        hidden, text_and_state = self._run_window(batch)
-        images = hidden[:, 1:, text_and_state : self.layout.observed]
+        hidden = self.features(batch)
+        images = hidden[:, 1:, self.layout.text + self.layout.state : self.layout.observed]
         images = images.unflatten(2, (self.layout.views, self.layout.grid + 1))[:, :, :, :-1]
         video, parts = self._video_loss(self.code_out(images).float(), batch.tokens)
         if batch.actions is None:
@@ -210,9 +155,6 @@ class GR2(nn.Module):
 
     def features(self, batch: Batch) -> Tensor:
         """What the trunk makes of every token of a window: (B, T, timestep, width), in the layout's order."""
-        return self._run_window(batch)[0]
-
-    def _run_window(self, batch: Batch) -> tuple[Tensor, int]:
         tokens = batch.tokens
         timesteps = tokens.shape[1]
         if timesteps > self.config.timesteps:
@@ -223,29 +165,25 @@ class GR2(nn.Module):
             )
         times = torch.arange(timesteps, device=tokens.device)
         text = self.text(batch.text)
-        state = self._embed_state(batch) if self.config.action else None
-        x = self._embed_observed(text, tokens, state, times)
-        if state is not None:
-            x = torch.cat([x, self._embed_queries(text, state, times)], dim=2)
+        states = self._states(batch.state, tokens)
+        x = self.embedding.observed(text, states, self._codes(tokens), times)
+        if states is not None:
+            x = torch.cat([x, self.embedding.queries(text, states, times)], dim=2)
         count = timesteps * self.layout.timestep
         hidden = self.trunk(x.flatten(1, 2), self.window_mask[:count, :count])
-        return hidden.unflatten(1, (timesteps, self.layout.timestep)), self.layout.text + self.layout.state
+        return hidden.unflatten(1, (timesteps, self.layout.timestep))
 
-    def _embed_state(self, batch: Batch) -> Tensor:
-        shape = batch.tokens.shape[:2]
-        if batch.state is None:
-            unknown = torch.zeros(shape, dtype=torch.bool, device=batch.tokens.device)
-            return self.state(self.timestep.new_zeros(*shape, STATE), unknown)
-        known = torch.ones(shape, dtype=torch.bool, device=batch.tokens.device)
-        if self.training:
-            known = torch.rand(shape, device=known.device) >= self.config.state_dropout
-        return self.state(batch.state, known)
+    def _codes(self, tokens: Tensor) -> Tensor:
+        return self.embedding.codes(tokens, self.tokenizer.codebook.lookup(tokens))
+
+    def _states(self, state: Tensor | None, tokens: Tensor) -> Tensor | None:
+        return self.embedding.states(state, (tokens.shape[0], tokens.shape[1])) if self.config.action else None
 
     def _video_loss(self, logits: Tensor, tokens: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the frames after the first: logits (B, T - 1, V, n, codes), tokens (B, T, V, n)."""
         target, before = tokens[:, 1:], tokens[:, :-1]
         changed = target != before
-        each = F.cross_entropy(logits.flatten(0, 3), target.flatten(), reduction="none").view(target.shape)
+        each = functional.cross_entropy(logits.flatten(0, 3), target.flatten(), reduction="none").view(target.shape)
         weight = torch.where(changed, self.config.loss.changed, 1.0)
         right = logits.argmax(dim=-1) == target
         moved = changed.sum().clamp(min=1)
@@ -286,10 +224,10 @@ class GR2(nn.Module):
         device = tokens.device
         times = torch.arange(first, first + count, device=device)
         slots = Slots.cat(self.layout.observed_slots(time) for time in range(first, first + count))
-        states = self._embed_state(Batch(_no_text(device), tokens, state)) if self.config.action else None
-        x = self._embed_observed(context.text, tokens, states, times).flatten(1, 2)
+        states = self._states(state, tokens)
+        x = self.embedding.observed(context.text, states, self._codes(tokens), times).flatten(1, 2)
         if states is not None:
-            queries = self._embed_queries(context.text, states[:, -1:], times[-1:]).flatten(1, 2)
+            queries = self.embedding.queries(context.text, states[:, -1:], times[-1:]).flatten(1, 2)
             x = torch.cat([x, queries], dim=1)
             slots = Slots.cat([slots, self.layout.action_slots(first + count - 1)])
         start = context.cache.length
@@ -345,7 +283,7 @@ class GR2(nn.Module):
                 for index in range(layout.grid):
                     picks.append(_pick(self.code_out(opening).float(), temperature, top_k, generator))
                     if index + 1 < layout.grid:
-                        x = self._embed_step(picks[-1], time, index + 1)
+                        x = self.embedding.step(self._codes(picks[-1]), time, index + 1)
                         # all that is in the cache is past, text or an earlier token of this frame: no mask needed
                         opening = self._append(context, x, layout.image_step_slots(time, index + 1), masked=False)
                 imagined.append(torch.stack(picks, dim=2))
@@ -362,23 +300,15 @@ class GR2(nn.Module):
         layout = self.layout
         parts, slots = [], []
         if before is not None:
-            parts.append(self._embed_step(before[:, :, -1], time - 1, layout.grid))
+            parts.append(self.embedding.step(self._codes(before[:, :, -1]), time - 1, layout.grid))
             slots.append(layout.image_step_slots(time - 1, layout.grid))
             if layout.state:
-                unknown = self.state.unknown + self.timestep[time - 1]
-                parts.append(unknown.expand(len(before), 1, -1))
+                parts.append(self.embedding.unknown_state(len(before), time - 1))
                 slots.append(layout.state_slots(time - 1))
-        views = torch.stack([self.view[view] for view in self.config.views])
-        starts = self.frame_start + views + self.timestep[time]
-        parts += [context.text + self.timestep[time], starts.expand(len(context.text), -1, -1)]
+        parts.append(self.embedding.beginning(context.text, time))
         slots += [layout.text_slots(time), layout.image_step_slots(time, 0)]
         hidden = self._append(context, torch.cat(parts, dim=1), Slots.cat(slots))
         return hidden[:, -layout.views :]
-
-    def _embed_step(self, tokens: Tensor, time: int, index: int) -> Tensor:
-        """One token of each view (B, V), the index-th of its frame counted from 1 -> (B, V, width)."""
-        views = torch.stack([self.view[view] for view in self.config.views])
-        return self._embed_codes(tokens) + self.grid[index - 1] + views + self.timestep[time]
 
     def _append(self, context: Context, x: Tensor, slots: Slots, masked: bool = True) -> Tensor:
         slots = slots.to(x.device)
@@ -440,12 +370,9 @@ class GR2(nn.Module):
 
 def new_in_finetuning(model: GR2) -> frozenset[str]:
     """Names of the parameters that the pre-training model lacks: state, action query and head, further views."""
-    prefixes = ("state.", "action_query", "action_head.", *(f"view.{view}" for view in model.config.views[1:]))
+    views = (f"embedding.view.{view}" for view in model.config.views[1:])
+    prefixes = ("embedding.state.", "embedding.action_query", "action_head.", *views)
     return frozenset(name for name in model.weights() if name.startswith(prefixes))
-
-
-def _no_text(device: torch.device) -> TextFeatures:
-    return TextFeatures(torch.empty(0, device=device), torch.empty(0, dtype=torch.bool, device=device))
 
 
 def _pick(logits: Tensor, temperature: float, top_k: int, generator: torch.Generator | None) -> Tensor:

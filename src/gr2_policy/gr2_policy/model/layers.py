@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class LayerCache(Protocol):
@@ -32,7 +32,7 @@ class SelfAttention(nn.Module):
         query, key, value = self.qkv(x).view(shape).permute(2, 0, 3, 1, 4)
         if cache is not None:
             key, value = cache.extend(key, value)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(mixed.transpose(1, 2).reshape(batch, count, width))
 
 
@@ -52,7 +52,7 @@ class CrossAttention(nn.Module):
         head = width // self.heads
         query = self.query(x).view(batch, count, self.heads, head).transpose(1, 2)
         key, value = self.key_value(memory).view(batch, -1, 2, self.heads, head).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=known[:, None, None, :])
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=known[:, None, None, :])
         return self.out(mixed.transpose(1, 2).reshape(batch, count, width))
 
 

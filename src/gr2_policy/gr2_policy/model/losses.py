@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gr2_policy.model.config import TokenizerLossConfig
 from gr2_policy.model.vqgan import Reconstruction
@@ -49,7 +49,7 @@ class VggPerceptual(nn.Module):
             layers: list[nn.Module] = [nn.MaxPool2d(2)] if stages else []
             for width in stage:
                 layer = nn.Conv2d(channels, width, 3, padding=1)
-                for part, target in (("weight", layer.weight), ("bias", layer.bias)):
+                for part, target in layer.named_parameters():
                     name = f"features.{number}.{part}"
                     if name not in tensors or tensors[name].shape != target.shape:
                         raise PerceptualWeightsError(f"{weights} has no {name} of shape {tuple(target.shape)}")
@@ -69,7 +69,7 @@ class VggPerceptual(nn.Module):
         total = first.new_zeros(len(first))
         for stage in self.stages:
             both = stage(both)
-            one, other = F.normalize(both, dim=1).chunk(2)
+            one, other = functional.normalize(both, dim=1).chunk(2)
             total = total + (one - other).square().sum(dim=1).mean(dim=(1, 2))
         return total
 
@@ -93,7 +93,7 @@ def edge_distance(first: Tensor, second: Tensor) -> Tensor:
     for _ in range(3):
         total = total + (difference[..., 1:] - difference[..., :-1]).abs().mean()
         total = total + (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean()
-        difference = F.avg_pool2d(difference, 2)
+        difference = functional.avg_pool2d(difference, 2)
     return total / 6.0
 
 
@@ -155,7 +155,7 @@ class TokenizerLoss(nn.Module):
         if self.critic is None:
             raise ValueError("this loss has no discriminator: tokenizer_loss.adversarial_from is negative")
         real, fake = self.critic(images), self.critic(output.images.detach())
-        return 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + fake).mean())
+        return 0.5 * (functional.relu(1.0 - real).mean() + functional.relu(1.0 + fake).mean())
 
 
 def _balance(appearance: Tensor, verdict: Tensor, last_layer: Tensor) -> Tensor:

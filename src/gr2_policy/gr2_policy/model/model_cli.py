@@ -72,7 +72,7 @@ def _table(found: ModelInfo) -> Table:
         title=f"GR-2 {config.name}: trunk {trunk.layers} x {trunk.width}, {trunk.heads} heads; "
         f"{tokenizer.resolution} px, f{tokenizer.downsampling}, {tokenizer.tokens} tokens a view, "
         f"{tokenizer.codebook_size} codes",
-        caption="trainable: what training the policy changes; the tokenizer is trained before it, the text encoder never",
+        caption="trainable: by training the policy; the tokenizer is trained before it, the text encoder never",
     )
     table.add_column("part")
     for column in ("trainable", "frozen"):

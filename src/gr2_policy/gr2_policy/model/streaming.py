@@ -141,7 +141,7 @@ class Stream:
 
     @property
     def _device(self) -> torch.device:
-        return self.model.timestep.device
+        return self.model.code_out.weight.device
 
     def _forget(self) -> None:
         self._context = None

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from gr2_policy.model import geometry
 from gr2_policy.model.config import ConfigError, ModelConfig, to_dict
@@ -137,7 +137,7 @@ class Transforms:
             return np.ascontiguousarray(image)
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
         size = (self.resolution, self.resolution)
-        resized = F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+        resized = functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
         return resized[0].permute(1, 2, 0).round().clamp(0.0, 255.0).to(torch.uint8).contiguous().numpy()
 
     def images(self, images: Mapping[str, np.ndarray]) -> Tensor:

@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gr2_policy.model.codebook import Codebook, Quantised
 from gr2_policy.model.config import TokenizerConfig, to_dict
@@ -29,7 +29,7 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same shape."""
-        x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias)
+        x = functional.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias)
         return x.permute(0, 3, 1, 2)
 
 
@@ -102,7 +102,7 @@ class GridAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same shape."""
         query, key, value = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
         return x + self.out(mixed.transpose(1, 2).reshape(x.shape))
 
 
@@ -147,7 +147,7 @@ class VqGan(nn.Module):
 
     def forward(self, images: Tensor, quantise: bool = True) -> Reconstruction:
         """For training; ``quantise`` as in :class:`gr2_policy.model.codebook.Codebook`."""
-        grid = F.normalize(self.encoder(images).float(), dim=1)
+        grid = functional.normalize(self.encoder(images).float(), dim=1)
         batch, width, height, _ = grid.shape
         quantised = self.codebook(grid.permute(0, 2, 3, 1).reshape(-1, width), quantise)
         codes = quantised.vectors.view(batch, height, -1, width).permute(0, 3, 1, 2)
@@ -158,7 +158,7 @@ class VqGan(nn.Module):
         """Images to tokens, always in the precision of the weights, whatever autocast is on."""
         with torch.autocast(images.device.type, enabled=False):
             dtype = next(self.encoder.parameters()).dtype
-            grid = F.normalize(self.encoder(images.to(dtype)), dim=1)
+            grid = functional.normalize(self.encoder(images.to(dtype)), dim=1)
             vectors = grid.permute(0, 2, 3, 1).reshape(-1, grid.shape[1])
             return self.codebook.nearest(vectors).view(len(images), -1)
 
@@ -209,9 +209,9 @@ def flip_rate(tokenizer: VqGan, first: Tensor, second: Tensor, neighbourhood: in
     """
     patch = tokenizer.config.downsampling
     changed = (first != second).any(dim=1, keepdim=True).float()
-    changed = F.max_pool2d(changed, patch)
+    changed = functional.max_pool2d(changed, patch)
     if neighbourhood:
-        changed = F.max_pool2d(changed, 2 * neighbourhood + 1, stride=1, padding=neighbourhood)
+        changed = functional.max_pool2d(changed, 2 * neighbourhood + 1, stride=1, padding=neighbourhood)
     same = changed.flatten(1) == 0
     flipped = tokenizer.encode(first) != tokenizer.encode(second)
     unchanged = int(same.sum())

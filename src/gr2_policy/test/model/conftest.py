@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
+
 from gr2_policy.model.config import ModelConfig, load_size
 from gr2_policy.model.gr2 import GR2, Batch
 from gr2_policy.model.text import WIDTHS, TextFeatures, pad_features
@@ -49,7 +50,9 @@ def model(nano: ModelConfig) -> GR2:
     """Untrained, in evaluation mode."""
     torch.manual_seed(0)
     model = GR2(nano).eval()
-    torch.nn.init.normal_(model.code_correction.weight, std=0.5)  # zero at the beginning, so nothing would show
+    torch.nn.init.normal_(
+        model.embedding.code_correction.weight, std=0.5
+    )  # zero at the beginning, so nothing would show
     return model
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from gr2_policy.model import checkpoint
 from gr2_policy.model.config import ModelConfig
 from gr2_policy.model.gr2 import GR2, Batch
 from gr2_policy.model.transforms import Normalization, Transforms
 from gr2_policy.model.vqgan import VqGan
-from safetensors.torch import load_file, save_file
 
 _TEXT = "text-encoder"
 
@@ -50,7 +51,7 @@ def _edit_card(folder: Path, change: Callable[[dict], None], seal: bool = True) 
     path.write_text(json.dumps(body))
 
 
-def _rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+def _rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     """Other tensors, with a card that describes them truly."""
     path = _tensors(folder)
     tensors = load_file(path)
@@ -64,7 +65,9 @@ def test_tokenizer_round_trip(tmp_path: Path, tokenizer: VqGan, images: torch.Te
     origin = checkpoint.Origin(data={"images": 8}, metrics={"psnr": 25.0})
     written = checkpoint.save_tokenizer(tmp_path, tokenizer, origin)
     loaded, card = checkpoint.load_tokenizer(tmp_path)
-    assert card == written and card.metrics == {"psnr": 25.0} and card.licence == "Apache-2.0"
+    assert card == written
+    assert card.metrics == {"psnr": 25.0}
+    assert card.licence == "Apache-2.0"
     assert torch.equal(loaded.encode(images), tokenizer.encode(images))
     assert torch.equal(loaded.decode(loaded.encode(images)), tokenizer.decode(tokenizer.encode(images)))
     assert loaded.identity() == tokenizer.identity() == card.tokenizer
@@ -73,8 +76,10 @@ def test_tokenizer_round_trip(tmp_path: Path, tokenizer: VqGan, images: torch.Te
 
 def test_policy_round_trip(saved: Path, tokenizer: VqGan, transforms: Transforms, batch: Batch) -> None:
     model, found, card = checkpoint.load_policy(saved, tokenizer, _TEXT)
-    assert found == transforms and found.hash() == transforms.hash()
-    assert card.kind == "policy" and not model.training
+    assert found == transforms
+    assert found.hash() == transforms.hash()
+    assert card.kind == "policy"
+    assert not model.training
     checkpoint.save_policy(saved, model, found, _TEXT)
     again, _, _ = checkpoint.load_policy(saved, tokenizer)
     with torch.no_grad():
@@ -202,7 +207,7 @@ def test_tensors_that_do_not_fit(saved: Path, tokenizer: VqGan) -> None:
     _rewrite(saved, wrong_shape)
     with pytest.raises(checkpoint.BadTensors, match=r"\(3,\)"):
         checkpoint.load_policy(saved, tokenizer)
-    _rewrite(saved, lambda tensors: tensors.pop("code_out.bias") and None)
+    _rewrite(saved, lambda tensors: [tensors.pop("code_out.bias")])
     with pytest.raises(checkpoint.BadTensors, match=r"lack code_out\.bias"):
         checkpoint.load_policy(saved, tokenizer)
 
@@ -263,7 +268,7 @@ def test_finetuning_begins_from_a_pretraining_checkpoint(tmp_path: Path, nano: M
     model = GR2(nano, tokenizer)
     new = checkpoint.load_pretrained(tmp_path, model, _TEXT)
     assert torch.equal(model.trunk.blocks[0].attention.qkv.weight, pretrained.trunk.blocks[0].attention.qkv.weight)
-    assert not any(name.startswith(("trunk.", "text.", "code_")) for name in new)
+    assert not any(name.startswith(("trunk.", "text.", "code_", "embedding.code_")) for name in new)
     deeper = dataclasses.replace(nano, trunk=dataclasses.replace(nano.trunk, layers=3))
     with pytest.raises(checkpoint.ConfigRefused, match=r"config\.trunk"):
         checkpoint.load_pretrained(tmp_path, GR2(deeper, tokenizer), _TEXT)

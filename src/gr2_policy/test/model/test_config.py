@@ -4,6 +4,7 @@ import argparse
 import json
 
 import pytest
+
 from gr2_policy.model import model_cli
 from gr2_policy.model.config import SIZES, ConfigError, ModelConfig, from_dict, load_config, load_size, to_dict
 from gr2_policy.model.info import info

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from gr2_policy.model.gr2 import GR2, Batch, WindowFull
 from gr2_policy.model.trunk import CacheFull, KVCache
 
@@ -24,7 +25,7 @@ def _uncached(model: GR2, batch: Batch, frames: int) -> torch.Tensor:
     for time in range(begin, tokens.shape[1]):
         for index in range(layout.grid):
             # the states of imagined frames are unknown
-            state = model.state
+            state = model.embedding.state
             known = torch.arange(tokens.shape[1]).expand(2, -1) < begin
             original = state.forward
             state.forward = lambda given, _, known=known, original=original: original(given, known)  # type: ignore[method-assign]

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gr2_policy.model import geometry
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gr2_policy.model import geometry
 
 _numbers = st.floats(-1.0, 1.0, allow_nan=False, width=64)
 

@@ -8,6 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+
 from gr2_policy.model import geometry
 from gr2_policy.model.config import ConfigError, ModelConfig, load_size
 from gr2_policy.model.gr2 import GR2, Batch, WindowFull
@@ -132,7 +133,8 @@ def test_imagination_beside_control(model: GR2, text: TextEncoder, transforms: T
     for index in range(6):
         _same(stream.step(_observation(index)), undisturbed.step(_observation(index)))
         frames = stream.imagine()
-        assert frames.shape == (1, 2, 32, 32, 3) and frames.dtype == np.uint8
+        assert frames.shape == (1, 2, 32, 32, 3)
+        assert frames.dtype == np.uint8
     for index in range(6, 8):  # 5 and 7 fill their windows
         stream.step(_observation(index))
     with pytest.raises(WindowFull):

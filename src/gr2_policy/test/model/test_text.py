@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from gr2_policy.model import text
 from gr2_policy.model.config import TextConfig, load_size
 from gr2_policy.model.info import count_parameters
@@ -26,7 +27,8 @@ def minilm() -> text.TextEncoder:
 def test_red_to_green_is_not_green_to_red(minilm: text.TextEncoder) -> None:
     """Pooled they are nearly the same; the tokens of the colours differ, and so do the resampled tokens."""
     found = minilm.encode(["move the red block to the green bin", "move the green block to the red bin", "open"])
-    assert found.features.shape == (3, 10, minilm.width) and minilm.width == text.WIDTHS["minilm"]
+    assert found.features.shape == (3, 10, minilm.width)
+    assert minilm.width == text.WIDTHS["minilm"]
     assert found.known.sum(dim=1).tolist() == [10, 10, 3]
     assert not found.features.requires_grad
     one, other = found.features[0], found.features[1]

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
+
 from gr2_policy.model.codebook import Codebook, codebook_use
 from gr2_policy.model.config import ModelConfig, TokenizerConfig, TokenizerLossConfig, load_size
 from gr2_policy.model.losses import PerceptualWeightsError, TokenizerLoss, VggPerceptual, edge_distance
 from gr2_policy.model.vqgan import VqGan, flip_rate
-from safetensors.torch import save_file
 
 
 @pytest.fixture
@@ -26,10 +27,13 @@ def _unit(count: int, width: int, seed: int = 0) -> torch.Tensor:
 def test_shapes_and_range(tokenizer: VqGan, images: torch.Tensor) -> None:
     config = tokenizer.config
     tokens = tokenizer.encode(images)
-    assert tokens.shape == (8, config.tokens) and tokens.dtype == torch.int64
-    assert 0 <= int(tokens.min()) and int(tokens.max()) < config.codebook_size
+    assert tokens.shape == (8, config.tokens)
+    assert tokens.dtype == torch.int64
+    assert int(tokens.min()) >= 0
+    assert int(tokens.max()) < config.codebook_size
     decoded = tokenizer.decode(tokens)
-    assert decoded.shape == images.shape and float(decoded.abs().max()) <= 1.0
+    assert decoded.shape == images.shape
+    assert float(decoded.abs().max()) <= 1.0
 
 
 @pytest.mark.parametrize(("stem", "levels", "downsampling"), [(1, 4, 8), (2, 3, 8), (4, 2, 8), (2, 4, 16), (4, 3, 16)])
@@ -68,7 +72,8 @@ def test_unchanged_surroundings_never_flip_a_token(tokenizer: VqGan, images: tor
     second = images.clone()
     second[:, :, :8, :8] = -second[:, :, :8, :8]
     calm = flip_rate(tokenizer, images, second, neighbourhood=1)
-    assert calm.unchanged > 0 and calm.rate == 0.0
+    assert calm.unchanged > 0
+    assert calm.rate == 0.0
     everything = flip_rate(tokenizer, images, images)
     assert everything == dataclasses.replace(everything, rate=0.0, unchanged=8 * 16)
     assert flip_rate(tokenizer, images, -images).unchanged == 0
@@ -105,9 +110,11 @@ def test_identity_follows_what_makes_tokens(nano: ModelConfig, tokenizer: VqGan)
 
 def test_usage_and_perplexity() -> None:
     even = codebook_use(torch.arange(8).repeat(3), 8)
-    assert even.usage == 1.0 and even.perplexity == pytest.approx(8.0)
+    assert even.usage == 1.0
+    assert even.perplexity == pytest.approx(8.0)
     one = codebook_use(torch.zeros(10, dtype=torch.int64), 8)
-    assert one.usage == 1 / 8 and one.perplexity == pytest.approx(1.0)
+    assert one.usage == 1 / 8
+    assert one.perplexity == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("kind", ["ema", "gradient"])
@@ -117,17 +124,21 @@ def test_codebook_is_drawn_from_the_data_after_the_warm_up(nano: ModelConfig, ki
     codebook = Codebook(dataclasses.replace(nano.tokenizer, codebook=kind)).train()
     data = F.normalize(torch.tensor([1.0] + [0.0] * 7) + 0.05 * torch.randn(512, 8), dim=1)
     warm = codebook(data, quantise=False)
-    assert torch.equal(warm.vectors, data) and float(warm.commitment) == 0.0 and not codebook.ready
+    assert torch.equal(warm.vectors, data)
+    assert float(warm.commitment) == 0.0
+    assert not codebook.ready
     before = codebook_use(warm.indices, 64)
     after = codebook_use(codebook(data).indices, 64)
     assert codebook.ready
-    assert before.perplexity < 12 and after.perplexity > 40
+    assert before.perplexity < 12
+    assert after.perplexity > 40
 
 
 def test_fewer_vectors_than_codes_still_make_a_codebook(nano: ModelConfig) -> None:
     codebook = Codebook(nano.tokenizer).train()
     codebook(_unit(10, 8))
-    assert codebook.ready and codebook.codes.isfinite().all()
+    assert codebook.ready
+    assert codebook.codes.isfinite().all()
     assert torch.allclose(codebook.codes.norm(dim=1), torch.ones(64))
 
 
@@ -156,7 +167,8 @@ def test_gradient_passes_straight_through(nano: ModelConfig) -> None:
     vectors = _unit(32, 8).requires_grad_()
     quantised = Codebook(nano.tokenizer).eval()(vectors)
     quantised.vectors.sum().backward()
-    assert vectors.grad is not None and torch.equal(vectors.grad, torch.ones_like(vectors))
+    assert vectors.grad is not None
+    assert torch.equal(vectors.grad, torch.ones_like(vectors))
     assert float(quantised.commitment.detach()) > 0.0
 
 
@@ -167,11 +179,13 @@ def test_discriminator_joins_at_its_step_and_learns(nano: ModelConfig, images: t
     last = tokenizer.decoder[-2].weight
     output = tokenizer(images)
     assert "adversarial" not in losses.generator(images, output, 4, last).parts
-    assert not losses.adversarial(4) and losses.adversarial(5)
+    assert not losses.adversarial(4)
+    assert losses.adversarial(5)
     joined = losses.generator(images, output, 5, last)
     assert "adversarial" in joined.parts
     joined.total.backward()
-    assert last.grad is not None and last.grad.isfinite().all()
+    assert last.grad is not None
+    assert last.grad.isfinite().all()
     assert losses.critic is not None
     optimiser = torch.optim.Adam(losses.critic.parameters(), 1e-3)
     course = []

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from gr2_policy.model.gr2 import GR2, Batch, WindowFull
 from gr2_policy.model.tokens import Kind, Layout, visible
 
@@ -78,7 +79,7 @@ def test_a_state_reaches_the_action_but_not_its_own_frame(model: GR2, batch: Bat
 def test_an_action_query_moves_only_itself(model: GR2, batch: Batch) -> None:
     with torch.no_grad():
         before = model.features(batch)
-        model.action_query += torch.randn(model.action_query.shape)
+        model.embedding.action_query += torch.randn(model.embedding.action_query.shape)
         after = model.features(batch)
     moved = (before - after).abs().amax(dim=(0, 1, 3)) > 1e-6
     assert torch.equal(moved, _kinds(model) == Kind.ACTION)

@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gr2_policy.model import geometry
 from gr2_policy.model.config import ConfigError, ModelConfig, from_dict, to_dict
 from gr2_policy.model.transforms import BadObservation, Normalization, Transforms, pixels_to_tensor, tensor_to_pixels
 from gr2_policy.policy import ActionChunk
-from hypothesis import given
-from hypothesis import strategies as st
 
 _POSE = (np.array([0.4, 0.1, 0.3]), geometry.exponential(np.array([3.0, 0.1, -0.2])))
 
@@ -35,7 +36,8 @@ def test_a_chunk_survives_the_way_to_the_model_and_back(seed: int) -> None:
     transforms = Transforms(("head",), 32, 0.2, chunk_dt=0.1, normalization=Normalization.plain(8))
     chunk = _chunk(seed=seed)
     actions = transforms.actions(chunk, *_POSE)
-    assert actions.shape == (8, 7) and actions.dtype == torch.float32
+    assert actions.shape == (8, 7)
+    assert actions.dtype == torch.float32
     back = transforms.chunk(actions, *_POSE)
     np.testing.assert_allclose(back.positions, chunk.positions, atol=1e-6)
     assert np.all(np.abs(np.sum(back.orientations * chunk.orientations, axis=1)) > 1 - 1e-9)
@@ -60,7 +62,8 @@ def test_actions_do_not_depend_on_where_the_robot_stands(transforms: Transforms)
 
 def test_state(transforms: Transforms) -> None:
     state = transforms.state(*_POSE, 0.7)
-    assert state.shape == (10,) and state[9] == 1.0
+    assert state.shape == (10,)
+    assert state[9] == 1.0
     assert transforms.state(_POSE[0], -_POSE[1], 0.3)[9] == 0.0
     torch.testing.assert_close(transforms.state(_POSE[0], -2.0 * _POSE[1], 0.7), state)  # the same attitude
     with pytest.raises(BadObservation, match="nan"):
@@ -77,7 +80,8 @@ def test_images(transforms: Transforms) -> None:
     }
     tensor = transforms.images(images)
     assert tensor.shape == (2, 3, 32, 32)
-    assert float(tensor[1].min()) == 1.0 and float(tensor.abs().max()) <= 1.0
+    assert float(tensor[1].min()) == 1.0
+    assert float(tensor.abs().max()) <= 1.0
     stored = transforms.resize(images["head"])
     assert stored.dtype == np.uint8
     assert torch.equal(transforms.images({**images, "head": stored})[0], tensor[0])  # trained on what is served
@@ -97,7 +101,8 @@ def test_pixels_survive_the_way_there_and_back() -> None:
 def test_only_what_lies_within_the_delay_is_committed(transforms: Transforms) -> None:
     chunk = _chunk()
     found = transforms.committed(chunk, age=0.2, delay=0.25, most=6)
-    assert found is not None and len(found.positions) == 2
+    assert found is not None
+    assert len(found.positions) == 2
     np.testing.assert_allclose(found.positions, chunk.positions[2:4], atol=1e-12)
     between = transforms.committed(chunk, age=0.15, delay=0.1, most=6)
     assert between is not None
@@ -121,7 +126,8 @@ def test_statistics_bring_data_to_unit_size() -> None:
 
 def test_hash_follows_every_number(transforms: Transforms) -> None:
     again = from_dict(Transforms, json.loads(json.dumps(to_dict(transforms))))
-    assert again == transforms and again.hash() == transforms.hash()
+    assert again == transforms
+    assert again.hash() == transforms.hash()
     assert transforms.normalization is not None
     nudged = dataclasses.replace(transforms.normalization, position_mean=(0.45, 0.0, 0.2500001))
     assert dataclasses.replace(transforms, normalization=nudged).hash() != transforms.hash()

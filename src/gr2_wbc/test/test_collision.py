@@ -1,0 +1,201 @@
+"""Distances, and that they are kept when the arm is forced into things."""
+
+from __future__ import annotations
+
+import shutil
+
+import mujoco
+import numpy as np
+import pytest
+import yaml
+
+from gr2_wbc.collision import CollisionMonitor
+from gr2_wbc.kinematics import Kinematics
+from gr2_wbc.limits import BrakingProfile
+from gr2_wbc.robot import RobotFileError
+from gr2_wbc.robots import load_robot, robot_path
+
+PROFILE = BrakingProfile(8.0, 1.5, 0.05)
+
+
+def near_configurations(robot, count=30):
+    """Random configurations in which some pair is near."""
+    rng, monitor, found = np.random.default_rng(0), CollisionMonitor(robot), []
+    while len(found) < count:
+        positions = rng.uniform(-2.2, 2.2, robot.dof)
+        monitor.update(positions)
+        if 0.0 < monitor.nearest.distance < 0.09:
+            found.append(positions)
+    return found
+
+
+def test_distances_are_those_between_the_capsules(robot):
+    """Against MuJoCo's direct distance query, another algorithm, over all pairs of robot.yaml."""
+    monitor = CollisionMonitor(robot)
+    model = mujoco.MjModel.from_xml_path(str(robot.model_path))
+    data = mujoco.MjData(model)
+    for positions in near_configurations(robot):
+        monitor.update(positions)
+        data.qpos[:] = positions
+        mujoco.mj_kinematics(model, data)
+        smallest = np.inf
+        for pair in robot.collision.pairs:
+            first = model.geom(pair.first).id
+            if pair.second == "table":
+                half = abs(data.geom_xmat[first].reshape(3, 3)[2, 2]) * model.geom_size[first, 1]
+                distance = data.geom_xpos[first, 2] - half - model.geom_size[first, 0]
+            else:
+                distance = mujoco.mj_geomDistance(model, data, first, model.geom(pair.second).id, 1.0, None)
+            smallest = min(smallest, distance)
+        assert monitor.nearest.distance == pytest.approx(smallest, abs=1e-6)
+
+
+def test_rows_are_the_rates_of_the_distances(robot):
+    monitor, kinematics, step = CollisionMonitor(robot), Kinematics(robot), 1e-5
+    rng = np.random.default_rng(1)
+    for positions in near_configurations(robot):
+        kinematics.update(positions)
+        monitor.update(positions)
+        name = monitor.nearest.pair
+        rates, _ = monitor.rows(kinematics.spatial, PROFILE, 100)
+        index = int(np.argmin(monitor._distances))
+        direction = rng.normal(size=robot.dof)
+        ends = []
+        for sign in (-1.0, 1.0):
+            monitor.update(positions + sign * step * direction)
+            ends.append(monitor.nearest.distance)
+            assert monitor.nearest.pair == name
+        assert (ends[1] - ends[0]) / (2 * step) == pytest.approx(rates[index] @ direction, abs=5e-4)
+
+
+def test_only_the_nearest_contacts_are_taken(robot):
+    monitor, kinematics = CollisionMonitor(robot), Kinematics(robot)
+    for positions in near_configurations(robot, 10):
+        kinematics.update(positions)
+        monitor.update(positions)
+        everything, least = monitor.rows(kinematics.spatial, PROFILE, 100)
+        some, some_least = monitor.rows(kinematics.spatial, PROFILE, 2)
+        assert len(some) == min(2, len(everything))
+        assert some_least.max() == pytest.approx(np.sort(least)[-len(some) :].max())
+
+
+def test_far_from_everything_there_is_nothing_to_keep(robot):
+    monitor = CollisionMonitor(robot)
+    monitor.update(robot.configurations["ready"])
+    rates, least = monitor.rows(np.zeros((6, robot.dof)), PROFILE, 16)
+    assert rates.shape == (0, robot.dof)
+    assert least.shape == (0,)
+    assert monitor.nearest.pair == ""
+
+
+def test_a_pair_of_an_unknown_geom_is_named(tmp_path):
+    shutil.copytree(robot_path("gen3_2f85"), tmp_path / "robot")
+    path = tmp_path / "robot" / "robot.yaml"
+    entries = yaml.safe_load(path.read_text())
+    entries["collision"]["self_pairs"].append(["base_link_capsule", ["elbow"]])
+    path.write_text(yaml.safe_dump(entries))
+    with pytest.raises(RobotFileError, match="'elbow'"):
+        CollisionMonitor(load_robot(tmp_path / "robot"))
+
+
+def box_robot(tmp_path, **box):
+    shutil.copytree(robot_path("gen3_2f85"), tmp_path / "robot")
+    path = tmp_path / "robot" / "robot.yaml"
+    entries = yaml.safe_load(path.read_text())
+    entries["collision"]["environment"].append({"name": "box", "type": "box", **box})
+    path.write_text(yaml.safe_dump(entries))
+    return load_robot(tmp_path / "robot")
+
+
+def force(rig, offset, cycles=700, lead=4.0):
+    """Stream chunks along a straight line into something; smallest clearance over the run, tails included."""
+    start, orientation = rig.tool()
+    direction = np.array(offset)
+    tail = CollisionMonitor(rig.robot)
+    clearance = np.inf
+    begun = rig.time
+    for cycle in range(cycles):
+        if cycle % 30 == 0:
+            times = rig.time - 0.1 + 0.1 * np.arange(1, 17) - begun
+            rig.sequence += 1
+            rig.send(
+                start + np.clip(times / lead, 0.0, 1.0)[:, None] * direction,
+                orientations=np.tile(orientation, (16, 1)),
+                stamp=rig.time - 0.1,
+            )
+        command = rig.step()
+        clearance = min(clearance, rig.controller._collision.clearance)
+        if cycle % 5 == 0:
+            tail.update(command.plan.positions[2])
+            clearance = min(clearance, tail.clearance)
+    return clearance
+
+
+@pytest.mark.parametrize("solver", ["osqp", "daqp"])
+@pytest.mark.parametrize(
+    ("offset", "lead", "pair"),
+    [
+        ((0.0, 0.0, -0.45), 1.0, "table"),
+        ((0.1, 0.1, -0.45), 3.0, "table"),
+        ((-0.55, 0.0, -0.1), 2.0, "capsule"),
+        ((-0.3, 0.0, -0.05), 2.0, "capsule"),
+    ],
+)
+def test_forced_into_the_table_and_itself_distances_are_kept(make_rig, solver, offset, lead, pair):
+    """Half a millimetre below the safe distance is allowed; without the rows these runs collide."""
+    rig = make_rig(**{"qp.solver": solver, "intake.max_position_jump": 1.0})
+    assert force(rig, offset, lead=lead) > -0.0005
+    status = rig.controller.status()
+    assert pair in status.minimum_distance_pair
+    assert status.minimum_distance < 0.08
+    assert status.qp_failures == 0
+    # What is left is the drift towards the rest configuration, which does not move the tool.
+    twist = rig.controller._kinematics.jacobian @ rig.velocities
+    assert np.linalg.norm(twist[:3]) < 2e-3
+
+
+def test_without_the_pairs_the_same_run_goes_through_the_table(make_rig, monkeypatch):
+    """The test above can fail."""
+    monkeypatch.setattr(CollisionMonitor, "rows", lambda _self, jacobian, *_: (np.zeros((0, 7)), np.zeros(0)))
+    rig = make_rig(**{"intake.max_position_jump": 1.0})
+    assert force(rig, (0.0, 0.0, -0.45), lead=1.0) < -0.05
+
+
+def test_an_obstacle_of_the_environment_is_kept_away_from(tmp_path, make_rig):
+    robot = box_robot(tmp_path, position=[0.42, 0.25, 0.15], half_size=[0.06, 0.03, 0.15])
+    rig = make_rig(on=robot, **{"intake.max_position_jump": 1.0})
+    assert force(rig, (0.0, 0.3, -0.1), lead=2.0) > -0.0005
+    assert "box" in rig.controller.status().minimum_distance_pair
+
+
+def inside_the_margin(robot, depth):
+    """A configuration with the fingers ``depth`` above the table, found by going there without the rows."""
+    monitor, kinematics = CollisionMonitor(robot), Kinematics(robot)
+    positions = robot.configurations["ready"].copy()
+    for _ in range(500):
+        monitor.update(positions)
+        if monitor.nearest.distance < depth:
+            return positions
+        kinematics.update(positions)
+        positions += np.linalg.pinv(kinematics.jacobian) @ np.array([0, 0, -0.001, 0, 0, 0])
+    raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("depth", [0.001, -0.004])
+def test_started_inside_a_margin_it_recovers_outward_without_a_jump(make_rig, robot, depth):
+    start = inside_the_margin(robot, depth)
+    rig = make_rig(start)
+    before = rig.controller.status().minimum_distance
+    assert before < depth
+    rig.step(100)
+    assert np.allclose(rig.positions, start, atol=1e-9)  # holding: nothing moves by itself
+    rig.send(np.tile(rig.tool()[0], (16, 1)))
+    speeds = []
+    for _ in range(200):
+        command = rig.step()
+        distance = rig.controller.status().minimum_distance
+        assert distance > before - 1e-5
+        speeds.append(np.abs(command.velocities - command.plan.start_velocity).max())
+    assert distance > 0.0025
+    assert max(speeds) <= 5.0 * 0.005 * 1.0001
+    assert rig.controller.status().qp_failures == 0
