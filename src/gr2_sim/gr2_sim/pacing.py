@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 LARGEST_LAG = 0.02
 """How much [s] of being late is made up for by running faster; what is more is given up: time slows."""
 
@@ -45,3 +47,45 @@ class Pacer:
         if before is None or wall <= before[1]:
             return self.factor
         return (simulated - before[0]) / (wall - before[1])
+
+
+class CommandGate:
+    """Holds simulation time back while a controller that sends commands has not come as far.
+
+    On a busy machine the physics would run ahead of its controller, and the arm brake again and again on the tails of
+    late commands. A controller that falls silent is waited for once, for ``patience``: then time goes on without it.
+
+    Args:
+        tick: simulation time between two questions [s].
+        lag: how far the newest command may lie behind after the next tick [s]; the set points of a command reach 20 ms.
+        patience: how long a silent controller is waited for [s of steady time].
+
+    Attributes:
+        arrived: set whenever a command has come.
+        waits: how often time was held back.
+    """
+
+    def __init__(self, tick: float, lag: float = 0.02, patience: float = 0.25) -> None:
+        self._lag = lag - tick
+        self._patience = patience
+        self._stamp = 0.0
+        self._heard = -float("inf")
+        self._waiting_at = -1.0
+        self.arrived = threading.Event()
+        self.waits = 0
+
+    def commanded(self, stamp: float, now: float, steady: float) -> None:
+        """A command of this stamp came [s of simulation time] at this simulation time and steady time [s]."""
+        if stamp > 0.0 and abs(stamp - now) < 1.0:  # a stamp of 0 means `now`, a strange one nothing
+            self._stamp, self._heard = stamp, steady
+            self.arrived.set()
+
+    def closed(self, now: float, steady: float) -> bool:
+        """Whether the next tick has to wait, at this simulation time and steady time [s]."""
+        self.arrived.clear()
+        if now - self._stamp <= self._lag + 1e-9 or steady - self._heard > self._patience:
+            return False
+        if now != self._waiting_at:
+            self._waiting_at = now
+            self.waits += 1
+        return True

@@ -40,7 +40,7 @@ from gr2_sim.conversions import (
     to_truth,
 )
 from gr2_sim.layout import LayoutError
-from gr2_sim.pacing import Pacer
+from gr2_sim.pacing import CommandGate, Pacer
 from gr2_sim.parts import DataError
 from gr2_sim.referee import Outcome, Referee
 from gr2_sim.tasks import UnknownTask
@@ -98,6 +98,7 @@ class SimNode(Node):
             raise BadParameter(f"seed is {values['seed']}; it must not be negative")
         self._pacer = Pacer(float(values["real_time_factor"]))
         self._lock = threading.Lock()
+        self._gate = CommandGate(TICK)
         self._world = World(values["scene"])
         self._world.reset(values["task"], int(values["seed"]), time=0.0)
         self._substeps = round(TICK / self._world.timestep)
@@ -143,6 +144,7 @@ class SimNode(Node):
     def _on_trajectory(self, message: JointTrajectory) -> None:
         try:
             trajectory = from_trajectory(message)
+            self._gate.commanded(trajectory[0], self._world.time, time.monotonic())
             with self._lock:
                 if trajectory[0] == 0.0 or trajectory[0] >= self._deaf_until:
                     self._world.accept_trajectory(*trajectory)
@@ -232,6 +234,7 @@ class SimNode(Node):
             "real_time_factor": f"{factor:.3f}",
             "real_time_factor_wanted": f"{self._pacer.factor:g}",
             "time_lost": f"{self._pacer.lost:.2f} s",
+            "waited_for_commands": str(self._gate.waits),
             "episode": str(self._world.episode),
             "trajectories_accepted": str(executor.accepted),
             "trajectories_rejected": str(executor.rejected),
@@ -269,6 +272,9 @@ class SimNode(Node):
             wait = self._pacer.wait(now, time.monotonic())
             if wait > 0.0:
                 time.sleep(wait)
+            while self._gate.closed(now, time.monotonic()) and not stop.is_set():
+                self._gate.arrived.wait(TICK)
+                self._clock_publisher.publish(clock)  # the last one may have been lost: it is best effort
 
     def close(self) -> None:
         """End the cameras' thread."""

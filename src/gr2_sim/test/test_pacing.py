@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gr2_sim.pacing import LARGEST_LAG, Pacer
+from gr2_sim.pacing import LARGEST_LAG, CommandGate, Pacer
 
 
 def test_waits_for_the_wall() -> None:
@@ -34,3 +34,27 @@ def test_reports_the_factor() -> None:
 def test_impossible_factors(factor: float) -> None:
     with pytest.raises(ValueError, match="real_time_factor"):
         Pacer(factor)
+
+
+def test_time_waits_for_a_controller_that_lags_and_goes_on_without_a_silent_one() -> None:
+    gate = CommandGate(tick=0.005)
+    assert not gate.closed(5.0, 100.0), "nobody has sent a command yet"
+    gate.commanded(5.0, 5.0, 100.0)
+    assert not gate.closed(5.015, 100.01)
+    assert gate.closed(5.02, 100.02)
+    assert gate.closed(5.02, 100.1)
+    gate.commanded(5.01, 5.02, 100.11)
+    assert gate.arrived.is_set()
+    assert not gate.closed(5.02, 100.12)
+    assert gate.closed(5.03, 100.2)
+    assert not gate.closed(5.03, 100.37), "a controller that is silent for long is not waited for"
+    assert not gate.closed(9.0, 104.0)
+    assert gate.waits == 2
+
+
+def test_strange_stamps_do_not_open_the_gate() -> None:
+    gate = CommandGate(tick=0.005)
+    gate.commanded(5.0, 5.0, 100.0)
+    for stamp in (0.0, 1e9, -3.0, float("nan")):
+        gate.commanded(stamp, 5.02, 100.01)
+    assert gate.closed(5.02, 100.02)

@@ -371,17 +371,18 @@ class Controller:
                 self._rejected_commands += 1
                 failure = f"the last check refused the command: {rejected}"
         self.safety.note_cycle(failure)
-        positions, speeds = self._plan.evaluate(now + self.config.period)
-        return Command(
-            active=not self.safety.stopped,
-            positions=positions,
-            velocities=speeds,
-            gripper=self._gripper,
-            state=self.safety.state,
-            reason=self.safety.reason,
-            plan=self._plan,
-            stamp=self._plan.stamp,
-        )
+        return self._command(not self.safety.stopped, *self._plan.evaluate(now + self.config.period), self._gripper)
+
+    def _inactive(self, now: float, measurement: Measurement) -> Command:
+        """Nothing is to be sent: where the robot stands (IDLE), or is on the tail of the last command (STOPPED)."""
+        if not self._seeded:
+            still = np.zeros(self.robot.dof)
+            return self._command(False, measurement.positions.copy(), still, measurement.gripper_opening)
+        return self._command(False, *self._plan.evaluate(now + self.config.period), self._gripper)
+
+    def _command(self, active: bool, positions: np.ndarray, velocities: np.ndarray, gripper: float) -> Command:
+        safety, plan = self.safety, self._plan
+        return Command(active, positions, velocities, gripper, safety.state, safety.reason, plan, plan.stamp)
 
     def _trajectory(self, now: float, velocities: np.ndarray) -> CommandTrajectory:
         config, state = self.config, self._state
@@ -393,22 +394,6 @@ class Controller:
             self.robot.limits,
             config.period,
             config.hold_periods,
-        )
-
-    def _inactive(self, now: float, measurement: Measurement) -> Command:
-        """Nothing is to be sent: where the robot stands (IDLE), or is on the tail of the last command (STOPPED)."""
-        positions, velocities = measurement.positions.copy(), np.zeros(self.robot.dof)
-        if self._seeded:
-            positions, velocities = self._plan.evaluate(now + self.config.period)
-        return Command(
-            active=False,
-            positions=positions,
-            velocities=velocities,
-            gripper=self._gripper if self._seeded else measurement.gripper_opening,
-            state=self.safety.state,
-            reason=self.safety.reason,
-            plan=self._plan,
-            stamp=self._plan.stamp,
         )
 
 

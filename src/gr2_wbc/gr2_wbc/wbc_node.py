@@ -129,7 +129,7 @@ class WbcNode(Node):
             reading = self._reader.read(message.name, message.position, message.velocity)
         except BadJointState as bad:
             self._bad_messages += 1
-            self.get_logger().warning(f"joint state not used: {bad}", throttle_duration_sec=QUIET)
+            self.get_logger().warning(f"/joint_states: message not used: {bad}", throttle_duration_sec=QUIET)
             return
         if reading.gripper is not None:
             self._gripper_opening = reading.gripper
@@ -150,7 +150,7 @@ class WbcNode(Node):
             self.controller.accept(messages.to_chunk(message), now)
         except ChunkRefused as refused:
             self.get_logger().warning(
-                f"chunk {message.sequence} of '{message.model_id}' refused: {refused}",
+                f"{CHUNK_TOPIC}: chunk {message.sequence} of '{message.model_id}' refused: {refused}",
                 throttle_duration_sec=QUIET,
             )
 

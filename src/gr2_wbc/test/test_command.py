@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,7 @@ def test_the_cubic_of_the_executor_is_the_parabola_of_constant_deceleration(robo
         (time, position, velocity)
         for time, position, velocity in zip(made.times, made.positions, made.velocities, strict=True)
     ]
-    for (t0, p0, v0), (t1, p1, v1) in zip(knots, knots[1:], strict=False):
+    for (t0, p0, v0), (t1, p1, v1) in pairwise(knots):
         for time in np.linspace(t0, t1, 9):
             assert np.allclose(hermite(t0, p0, v0, t1, p1, v1, time), made.evaluate(time)[0], atol=1e-14)
     t1, t2 = made.times[1], made.times[2]
@@ -141,5 +143,5 @@ def test_a_joint_beyond_its_limit_may_only_come_back(robot):
     gate = CommandGate(robot.limits)
     gate.check(plan(robot, DT, outside, still, inward), first)
     gate.check(plan(robot, DT, outside, still, still), first)
-    with pytest.raises(CommandRejected, match="joint_2 (goes|comes to rest) beyond its upper"):
+    with pytest.raises(CommandRejected, match=r"joint_2 (goes|comes to rest) beyond its upper"):
         gate.check(plan(robot, DT, outside, still, outward), first)

@@ -1,4 +1,4 @@
-"""Everything that becomes a token of the trunk: text, robot state, frames and action queries, with time, view and place."""
+"""What becomes a token of the trunk: text, robot state, frames, action queries, each with its time, view and place."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Embedding(nn.Module):
         return x.flatten(2, 3) + self.timestep[times][:, None]
 
     def states(self, state: Tensor | None, shape: tuple[int, int]) -> Tensor:
-        """States (B, T, 10), or None if unknown, of ``shape`` (B, T) -> (B, T, width); in training some are withheld."""
+        """States (B, T, 10), None if unknown; shape (B, T) -> (B, T, width). In training some are withheld."""
         device = self.timestep.device
         if state is None:
             return self.state.unknown.expand(*shape, -1)

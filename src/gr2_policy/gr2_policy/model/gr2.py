@@ -159,10 +159,9 @@ class GR2(nn.Module):
         timesteps = tokens.shape[1]
         if timesteps > self.config.timesteps:
             raise WindowFull(f"a window has {self.config.timesteps} timesteps, the batch has {timesteps}")
-        if tokens.shape[2:] != (self.layout.views, self.layout.grid):
-            raise ValueError(
-                f"tokens are {tuple(tokens.shape[2:])} (views, tokens), expected {(self.layout.views, self.layout.grid)}"
-            )
+        expected = (self.layout.views, self.layout.grid)
+        if tokens.shape[2:] != expected:
+            raise ValueError(f"tokens are {tuple(tokens.shape[2:])} (views, tokens), expected {expected}")
         times = torch.arange(timesteps, device=tokens.device)
         text = self.text(batch.text)
         states = self._states(batch.state, tokens)
@@ -246,7 +245,7 @@ class GR2(nn.Module):
         sample: bool = False,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Append frames and say what to do: (B, horizon, 7), see :meth:`gr2_policy.model.action_head.ActionHead.act`."""
+        """Append frames and say what to do: (B, horizon, 7), see :class:`gr2_policy.model.action_head.ActionHead`."""
         queries = self.observe(context, tokens, state)
         return self.action_head.act(queries, prefix, sample, generator)
 
@@ -278,14 +277,15 @@ class GR2(nn.Module):
         imagined: list[Tensor] = []
         try:
             for time in range(begun, begun + frames):
-                opening = self._open_frame(context, time, imagined[-1] if imagined else None)
-                picks: list[Tensor] = []
-                for index in range(layout.grid):
-                    picks.append(_pick(self.code_out(opening).float(), temperature, top_k, generator))
-                    if index + 1 < layout.grid:
-                        x = self.embedding.step(self._codes(picks[-1]), time, index + 1)
-                        # all that is in the cache is past, text or an earlier token of this frame: no mask needed
-                        opening = self._append(context, x, layout.image_step_slots(time, index + 1), masked=False)
+                hidden = self._open_frame(context, time, imagined[-1] if imagined else None)
+                picks = [_pick(self.code_out(hidden).float(), temperature, top_k, generator)]
+                for index in range(1, layout.grid):
+                    x = self.embedding.step(self._codes(picks[-1]), time, index)
+                    # all that is in the cache is past, text or an earlier token of this frame: no mask needed
+                    hidden = self.trunk(x, None, context.cache)
+                    picks.append(_pick(self.code_out(hidden).float(), temperature, top_k, generator))
+                generated = Slots.cat(layout.image_step_slots(time, index) for index in range(1, layout.grid))
+                context.slots = Slots.cat([context.slots, generated.to(context.text.device)])
                 imagined.append(torch.stack(picks, dim=2))
         finally:
             context._cut(length)
@@ -310,13 +310,10 @@ class GR2(nn.Module):
         hidden = self._append(context, torch.cat(parts, dim=1), Slots.cat(slots))
         return hidden[:, -layout.views :]
 
-    def _append(self, context: Context, x: Tensor, slots: Slots, masked: bool = True) -> Tensor:
+    def _append(self, context: Context, x: Tensor, slots: Slots) -> Tensor:
         slots = slots.to(x.device)
-        everything = Slots.cat([context.slots, slots])
-        mask = visible(slots, everything) if masked else None
-        hidden = self.trunk(x, mask, context.cache)
-        context.slots = everything
-        return hidden
+        context.slots = Slots.cat([context.slots, slots])
+        return self.trunk(x, visible(slots, context.slots), context.cache)
 
     def _require_room(self, context: Context, frames: int) -> None:
         if context.time + frames > self.config.timesteps:

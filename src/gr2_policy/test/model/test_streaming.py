@@ -135,12 +135,9 @@ def test_imagination_beside_control(model: GR2, text: TextEncoder, transforms: T
         frames = stream.imagine()
         assert frames.shape == (1, 2, 32, 32, 3)
         assert frames.dtype == np.uint8
-    for index in range(6, 8):  # 5 and 7 fill their windows
-        stream.step(_observation(index))
-    with pytest.raises(WindowFull):
-        for index in range(8, 11):
-            stream.step(_observation(index))
-            stream.imagine(2)
+    stream.step(_observation(6))  # the fourth frame of the second window of five
+    with pytest.raises(WindowFull, match="2 more frames"):
+        stream.imagine(2)
 
 
 def test_sampling_repeats_with_its_seed(model: GR2, text: TextEncoder, transforms: Transforms) -> None:

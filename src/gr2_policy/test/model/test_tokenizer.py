@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch.nn import functional
 
 from gr2_policy.model.codebook import Codebook, codebook_use
 from gr2_policy.model.config import ModelConfig, TokenizerConfig, TokenizerLossConfig, load_size
@@ -21,7 +21,7 @@ def tokenizer(nano: ModelConfig) -> VqGan:
 
 
 def _unit(count: int, width: int, seed: int = 0) -> torch.Tensor:
-    return F.normalize(torch.randn(count, width, generator=torch.Generator().manual_seed(seed)), dim=1)
+    return functional.normalize(torch.randn(count, width, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
 def test_shapes_and_range(tokenizer: VqGan, images: torch.Tensor) -> None:
@@ -122,7 +122,7 @@ def test_codebook_is_drawn_from_the_data_after_the_warm_up(nano: ModelConfig, ki
     """All data lies near one direction: random codes would share a handful, drawn ones are used alike."""
     torch.manual_seed(0)
     codebook = Codebook(dataclasses.replace(nano.tokenizer, codebook=kind)).train()
-    data = F.normalize(torch.tensor([1.0] + [0.0] * 7) + 0.05 * torch.randn(512, 8), dim=1)
+    data = functional.normalize(torch.tensor([1.0] + [0.0] * 7) + 0.05 * torch.randn(512, 8), dim=1)
     warm = codebook(data, quantise=False)
     assert torch.equal(warm.vectors, data)
     assert float(warm.commitment) == 0.0
@@ -220,7 +220,7 @@ def test_importance_weights_and_perceptual_distance_count(nano: ModelConfig, ima
 
 
 def test_perceptual_weights_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(PerceptualWeightsError, match="none.safetensors"):
+    with pytest.raises(PerceptualWeightsError, match=r"none\.safetensors"):
         VggPerceptual(tmp_path / "none.safetensors")
     poor = tmp_path / "poor.safetensors"
     save_file({"features.0.weight": torch.zeros(64, 3, 3, 3)}, poor)
