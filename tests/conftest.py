@@ -68,8 +68,8 @@ class RunningStack:
         return next(child.process for child in self.supervisor.children if child.node.name == name)
 
     def moving(self) -> bool:
-        """Whether a joint is now faster than 0.1 rad/s."""
-        return bool(self.motion) and float(np.abs(self.motion[-1][3]).max()) > 0.1
+        """Whether a joint is now faster than 0.3 rad/s."""
+        return bool(self.motion) and float(np.abs(self.motion[-1][3]).max()) > 0.3
 
     def at_rest(self, span: float = 0.5, limit: float = 0.02) -> bool:
         """Whether no joint was faster than ``limit`` [rad/s] over the last ``span`` [s]."""

@@ -95,7 +95,9 @@ def test_second_policy_is_refused_and_the_first_goes_on(start) -> None:  # type:
     intruder.start()
     try:
         log = running.folder / "log" / "second.log"
-        running.wait(lambda: "refuses this policy" in log.read_text(), 15.0, "the second policy is not refused")
+        running.wait(
+            lambda: log.exists() and "refuses this policy" in log.read_text(), 30.0, "the second policy is not refused"
+        )
         running.wait(
             lambda: running.director.outcome is not None and running.director.outcome.success, 90.0, "task not done"
         )

@@ -15,6 +15,8 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
+from gr2_policy.instruction import clean
+
 STACK_NODES = frozenset({"sim", "wbc", "policy"})
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -134,7 +136,7 @@ class Director:
         Returns:
             the last outcome; None if the referee never spoke of this instruction.
         """
-        wanted = " ".join(instruction.split())
+        wanted = clean(instruction)
         seen: list[TaskOutcome] = []
 
         def done() -> bool:

@@ -26,13 +26,14 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from gr2_policy import conversions
+from gr2_policy.instruction import BadInstruction, clean
 from gr2_policy.policy import ActionChunk, Observation, Policy, UnknownPolicy, load_policy
 from gr2_policy.runtime.image import BadImage
 from gr2_policy.runtime.observation_buffer import BufferConfig, ObservationBuffer
 from gr2_policy.runtime.worker import InferenceWorker
 
 CAMERAS = {"head": "/head_camera/image_raw", "wrist": "/wrist_camera/image_raw"}
-LONGEST_INSTRUCTION = 1000  # characters
+QUIET = 2.0  # [s] between two complaints about the same topic
 PARAMETERS: dict[str, object] = {
     "policy": "teacher",  # name in the entry-point group gr2.policies
     "policy_options": [""],  # "key=value" strings, given to the policy's factory
@@ -40,7 +41,7 @@ PARAMETERS: dict[str, object] = {
     "replan_rate": 5.0,  # [Hz] chunks per second of image time
     "image_width": 256,  # [pixel] 0: any
     "image_height": 256,
-    "image_timeout": 0.5,  # [s] a camera silent for longer is reported, and no chunk is made meanwhile
+    "image_timeout": 1.0,  # [s] a camera silent for longer is reported, and no chunk is made meanwhile
     "autostart": True,
     "handshake": True,  # false: run without a controller, e.g. on a replayed bag; a controller refuses such chunks
 }
@@ -65,6 +66,7 @@ class PolicyNode(LifecycleNode):
         self._handshake_sent = 0.0
         self._refused = ""
         self._wbc_session: str | None = None
+        self._session_confirmed = False
         self._sequence = 0
         self._publishing = threading.Lock()  # chunks come from the worker's thread, withdrawals from this one
         self._autostart = bool(self._value("autostart"))
@@ -72,6 +74,7 @@ class PolicyNode(LifecycleNode):
         self._active_since = time.monotonic()
         self._image_seen: dict[str, float] = {}
         self._silent: set[str] = set()
+        self._complained: dict[str, float] = {}
         self._bad_images = 0
         self._bad_messages = 0
         self._chunks = 0
@@ -186,7 +189,7 @@ class PolicyNode(LifecycleNode):
             self._autostart = False  # who deactivates the node by hand wants it to stay so
             self.trigger_activate()
             self.get_logger().info(f"active with policy '{self._policy.model_id}'" if self._policy else "active")
-        lost = self._value("handshake") and self._wbc_session is not None and self._wbc_session != self._session
+        lost = self._session_confirmed and self._wbc_session != self._session
         if self._state == "active" and lost:
             self._autostart = True
             self.get_logger().warning("the controller has ended this policy's session; asking for a new one")
@@ -196,7 +199,7 @@ class PolicyNode(LifecycleNode):
 
     def _begin_handshake(self) -> None:
         self._session = "" if self._value("handshake") else "offline"
-        self._handshake, self._wbc_session = None, None
+        self._handshake, self._wbc_session, self._session_confirmed = None, None, False
         self._handshake_sent = 0.0
 
     def _follow_handshake(self) -> None:
@@ -233,7 +236,7 @@ class PolicyNode(LifecycleNode):
             stamp, image = conversions.image(message, (width, height) if width and height else None)
         except BadImage as error:
             self._bad_images += 1
-            self.get_logger().error(f"{CAMERAS[camera]}: image ignored: {error}", throttle_duration_sec=2.0)
+            self._complain(CAMERAS[camera], f"image ignored: {error}")
             return
         self._image_seen[camera] = time.monotonic()
         self._buffer.add_image(camera, stamp, image)
@@ -259,15 +262,18 @@ class PolicyNode(LifecycleNode):
 
     def _on_wbc_status(self, message: WbcStatus) -> None:
         self._wbc_session = message.session
+        # A status sent before the session was granted may arrive after the grant.
+        self._session_confirmed |= bool(self._session) and message.session == self._session
 
     def _on_instruction(self, message: String, info: Any) -> None:
         source = (int(info["source_timestamp"]), message.data)
         if source == self._last_instruction_source:
             return
         self._last_instruction_source = source
-        text = " ".join(message.data.split())
-        if len(text) > LONGEST_INSTRUCTION:
-            self._bad("/instruction", f"{len(text)} characters; at most {LONGEST_INSTRUCTION} are read")
+        try:
+            text = clean(message.data)
+        except BadInstruction as error:
+            self._bad("/instruction", error)
             return
         self._instruction, self._instruction_problem = text, ""
         self._submitted = -np.inf
@@ -281,7 +287,14 @@ class PolicyNode(LifecycleNode):
 
     def _bad(self, topic: str, reason: object) -> None:
         self._bad_messages += 1
-        self.get_logger().error(f"{topic}: message ignored: {reason}", throttle_duration_sec=2.0)
+        self._complain(topic, f"message ignored: {reason}")
+
+    def _complain(self, topic: str, text: str) -> None:
+        """One line a topic every few seconds (rclpy's own throttle would count all topics as one)."""
+        now = time.monotonic()
+        if now - self._complained.get(topic, -QUIET) >= QUIET:
+            self._complained[topic] = now
+            self.get_logger().error(f"{topic}: {text}")
 
     def _think(self) -> None:
         """Give the worker each complete observation that is due."""

@@ -23,7 +23,7 @@ FORCE = np.array([105.0] * 4 + [52.0] * 3)
 GRIPPER = "gripper/"
 KNUCKLE_JOINT = "robotiq_85_left_knuckle_joint"
 
-_SOLID = {"friction": (0.6, 0.01, 0.0005), "condim": 4, "solref": (0.004, 1.0), "solimp": (0.95, 0.99, 0.001, 0.5, 2.0)}
+_SOLID = {"friction": (0.6, 0.01, 0.0005), "condim": 3, "solref": (0.004, 1.0), "solimp": (0.95, 0.99, 0.001, 0.5, 2.0)}
 
 
 def build_model(cell: Cell) -> mujoco.MjModel:

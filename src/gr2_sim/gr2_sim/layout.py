@@ -11,7 +11,7 @@ import numpy as np
 from gr2_sim.cell import Cell, FixtureData
 from gr2_sim.tasks import DIRECTIONS, Task
 
-ATTEMPTS = 4000
+ATTEMPTS = 2000
 PUSHER_HALF_WIDTH = 0.055
 """Half the width [m] of the gripper as it stands behind what it pushes."""
 FIXTURE_GAP = 0.03

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 LARGEST_LAG = 0.02
 """How much [s] of being late is made up for by running faster; what is more is given up: time slows."""
 
@@ -61,7 +59,6 @@ class CommandGate:
         patience: how long a silent controller is waited for [s of steady time].
 
     Attributes:
-        arrived: set whenever a command has come.
         waits: how often time was held back.
     """
 
@@ -71,18 +68,15 @@ class CommandGate:
         self._stamp = 0.0
         self._heard = -float("inf")
         self._waiting_at = -1.0
-        self.arrived = threading.Event()
         self.waits = 0
 
     def commanded(self, stamp: float, now: float, steady: float) -> None:
         """A command of this stamp came [s of simulation time] at this simulation time and steady time [s]."""
         if stamp > 0.0 and abs(stamp - now) < 1.0:  # a stamp of 0 means `now`, a strange one nothing
             self._stamp, self._heard = stamp, steady
-            self.arrived.set()
 
     def closed(self, now: float, steady: float) -> bool:
         """Whether the next tick has to wait, at this simulation time and steady time [s]."""
-        self.arrived.clear()
         if now - self._stamp <= self._lag + 1e-9 or steady - self._heard > self._patience:
             return False
         if now != self._waiting_at:

@@ -25,6 +25,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64, String
 from trajectory_msgs.msg import JointTrajectory
 
+from gr2_policy.instruction import BadInstruction, clean
 from gr2_policy.policy import SceneTruth as Truth
 from gr2_sim.build import ARM_JOINTS, KNUCKLE_JOINT
 from gr2_sim.camera_thread import CameraThread, Snapshot
@@ -51,8 +52,8 @@ TICK = 0.005
 """Period [s] of joint states and clock."""
 DEAF_AFTER_RESET = 0.1
 """Time [s] after a reset in which commands are passed over: they still mean the arm where it was before."""
-LONGEST_INSTRUCTION = 1000
-"""[characters]"""
+QUIET = 2.0
+"""Time [s] between two complaints about the same topic."""
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -107,6 +108,7 @@ class SimNode(Node):
         self._deaf_until = 0.0
         self._last_instruction: tuple[int, str] | None = None
         self._bad: dict[str, int] = {}
+        self._complained: dict[str, float] = {}
         self._connect()
         self._infos = {
             name: to_camera_info(0.0, f"{name}_camera_optical_frame", float(camera["fovy"]), width, height)
@@ -164,9 +166,10 @@ class SimNode(Node):
         if source == self._last_instruction:
             return
         self._last_instruction = source
-        text = " ".join(message.data.split())
-        if len(text) > LONGEST_INSTRUCTION:
-            self._refuse("/instruction", f"{len(text)} characters; at most {LONGEST_INSTRUCTION} are read")
+        try:
+            text = clean(message.data)
+        except BadInstruction as bad:
+            self._refuse("/instruction", str(bad))
             return
         with self._lock:
             if text:
@@ -191,7 +194,10 @@ class SimNode(Node):
     def _refuse(self, topic: str, reason: str) -> None:
         self._bad[topic] = self._bad.get(topic, 0) + 1
         count = self._bad[topic]
-        self.get_logger().warning(f"{topic}: message ignored ({count} so far): {reason}", throttle_duration_sec=2.0)
+        now = time.monotonic()
+        if now - self._complained.get(topic, -QUIET) >= QUIET:  # rclpy's own throttle would count all topics as one
+            self._complained[topic] = now
+            self.get_logger().warning(f"{topic}: message ignored ({count} so far): {reason}")
 
     # -------------------------------------------------------------------------------- what goes out
 
@@ -273,7 +279,7 @@ class SimNode(Node):
             if wait > 0.0:
                 time.sleep(wait)
             while self._gate.closed(now, time.monotonic()) and not stop.is_set():
-                self._gate.arrived.wait(TICK)
+                time.sleep(0.2 * TICK)
                 self._clock_publisher.publish(clock)  # the last one may have been lost: it is best effort
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,11 +20,11 @@ from gr2_sim.teacher import Teacher
 
 
 def test_same_seed_same_episode(teach: Callable[..., Rollout]) -> None:
-    first, second = (teach(time_limit=3.0).run("push_red_block_left", 11) for _ in range(2))
+    first, second = (teach(time_limit=2.0).run("push_red_block_left", 11) for _ in range(2))
     assert np.array_equal(first.tool_path, second.tool_path)
     assert first.detail == second.detail
-    assert len(first.tool_path) == 31
-    other = teach(time_limit=3.0).run("push_red_block_left", 12)
+    assert len(first.tool_path) == 21
+    other = teach(time_limit=2.0).run("push_red_block_left", 12)
     assert not np.array_equal(first.tool_path, other.tool_path)
 
 
@@ -60,7 +61,7 @@ def test_evaluates_and_prints(
 def test_failures_count(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(evaluation, "load_policy", lambda name, **options: Teacher())
     assert evaluation.main(["--tasks", "lift_mug", "--episodes", "1", "--time-limit", "0.5", "--at-least", "1"]) == 1
-    assert "failed: lift_mug, seed 0: mug is 0.000 m above" in capsys.readouterr().err
+    assert re.search(r"failed: lift_mug, seed 0: mug is -?0\.00\d m above", capsys.readouterr().err)
 
 
 def test_table_sums_up() -> None:

@@ -58,14 +58,18 @@ class CommandTrajectory:
         period: float,
         hold_periods: int,
     ) -> None:
-        """Make the trajectory from a start state to ``velocities`` (n,) one period later."""
+        """Make the trajectory from a start state to ``velocities`` (n,) one period later.
+
+        Velocities that are next to nothing are none, and the command then holds for a while without a tail.
+        """
         self.stamp = stamp
         self.start = start
         self.start_velocity = start_velocity
         hold = (hold_periods - 1) * period
-        # A standing arm needs no tail, but a trajectory that is over when it arrives late would be rejected.
-        standing = float(np.abs(velocities).max(initial=0.0)) < _STANDING_SPEED
-        tail = _STANDING_TAIL if standing else max(braking_time(velocities, limits), period)
+        tail = max(braking_time(velocities, limits), period)
+        if float(np.abs(velocities).max(initial=0.0)) < _STANDING_SPEED:
+            # A standing arm needs no tail, but a trajectory that is over when it arrives late would be rejected.
+            velocities, tail = np.zeros_like(velocities), _STANDING_TAIL
         point = start + 0.5 * period * (start_velocity + velocities)
         held = point + hold * velocities
         self.times = np.array((period, period + hold, period + hold + tail))

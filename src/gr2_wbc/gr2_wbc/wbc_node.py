@@ -81,6 +81,7 @@ class WbcNode(Node):
         self.controller = Controller(self.robot, config)
         self.period = config.period
         self._clock_loop = ControlClock()
+        self._simulated = bool(self.get_parameter("use_sim_time").value)
         self._stats = CycleStats(self.period)
         self._reader = JointStateReader(self.robot)
         self._measured_kinematics = Kinematics(self.robot)
@@ -203,8 +204,9 @@ class WbcNode(Node):
     def run(self, executor: SingleThreadedExecutor) -> None:
         """Run cycles at absolute deadlines until ROS shuts down."""
         self._become_realtime()
-        deadline = time.monotonic() + self.period
+        deadline = time.monotonic()
         while rclpy.ok():
+            deadline += self.period
             self._wait(executor, deadline)
             started = time.monotonic()
             lateness = started - deadline
@@ -212,7 +214,8 @@ class WbcNode(Node):
                 self.controller.note_lateness(lateness)
                 self._stats.note(lateness, time.monotonic() - started)
             self._publish(time.monotonic())
-            deadline = max(deadline + self.period, time.monotonic())
+            if lateness > self.period:
+                deadline = started  # what was missed is missed
 
     def _wait(self, executor: SingleThreadedExecutor, deadline: float) -> None:
         """Work off callbacks until the deadline; past it, at least what has arrived meanwhile."""
@@ -225,7 +228,8 @@ class WbcNode(Node):
         for _ in range(MOST_WAITING if late else 0):
             before = self._callbacks
             executor.spin_once(timeout_sec=0.0)
-            if not self._read_clock() and self._callbacks == before:
+            ticked = self._read_clock() and self._simulated  # a system clock ticks always
+            if not ticked and self._callbacks == before:
                 return
 
     def _read_clock(self) -> bool:
