@@ -118,7 +118,6 @@ class SimNode(Node):
         if values["render"]:
             self._cameras = CameraThread(list(self._infos), width, height, self._publish_images)
             self._cameras.start(Snapshot.of(self._world.model, self._world.data))
-        self._drawn_before = 0
 
     def _connect(self) -> None:
         names = self._world.cell.cameras

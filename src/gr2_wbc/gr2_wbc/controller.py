@@ -310,7 +310,8 @@ class Controller:
             return
         sequence = reference.chunk.sequence
         if reference.braking:
-            self.safety.enter(State.DECELERATING, f"chunk {sequence} ends and no newer one has come")
+            why = "was given up" if reference.abandoned else "ends and no newer one has come"
+            self.safety.enter(State.DECELERATING, f"chunk {sequence} {why}")
         if not reference.finished:
             return
         if self._settling_since is None:
@@ -319,7 +320,9 @@ class Controller:
         left = (*lag, _norm(twist[:3]), _norm(twist[3:]))
         settled = all(value < bound for value, bound in zip(left, _AT_REST, strict=True))
         if settled or now - self._settling_since > _SETTLE_TIME:
-            reached = "is done" if settled else f"ended {1e3 * lag[0]:.1f} mm short of its last pose"
+            reached = f"ended {1e3 * lag[0]:.1f} mm short of its last pose"
+            if settled:
+                reached = "was given up" if reference.abandoned else "is done"
             reference.hold(now, kinematics.position, kinematics.rotation)
             self._error = np.zeros(6)
             self.safety.enter(State.HOLDING, f"chunk {sequence} {reached}")

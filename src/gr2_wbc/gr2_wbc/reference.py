@@ -205,6 +205,11 @@ class Reference:
         return self._abandoned or self.remaining <= 0.5 / (_SHARE * self._config.brake_rate)
 
     @property
+    def abandoned(self) -> bool:
+        """Whether the path was given up before its end."""
+        return self._path is not None and self._abandoned
+
+    @property
     def finished(self) -> bool:
         """Whether the path stands still for good."""
         if self._path is None:

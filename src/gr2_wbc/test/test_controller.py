@@ -268,6 +268,30 @@ def test_a_refused_chunk_leaves_the_one_before_untouched(make_rig):
     assert rig.controller.status().refusals["not_finite"] == 3
 
 
+def test_a_policy_can_withdraw_its_chunk(rig):
+    """A chunk without poses asks to come to rest along the path; it must be of the session and newer."""
+    rig.send(rig.line((0.0, 0.3, 0.0)))
+    rig.step(150)
+    speed = np.abs(rig.velocities).max()
+    assert speed > 0.05
+    empty = np.zeros((0, 3))
+    for wrong in ({"session": "intruder"}, {"sequence": 1}):
+        with pytest.raises(ChunkRefused):
+            rig.send(empty, horizon=0, **wrong)
+    rig.step()
+    assert state(rig) is State.TRACKING
+    rig.send(empty, horizon=0)
+    rig.step()
+    assert state(rig) is State.DECELERATING
+    assert "given up" in reason(rig)
+    rig.step(150)
+    assert state(rig) is State.HOLDING
+    assert not rig.velocities.any()
+    rig.send(rig.line((0.0, 0.1, 0.0)))
+    rig.step(20)
+    assert state(rig) is State.TRACKING
+
+
 def test_huge_but_finite_poses_are_refused_and_counted(rig):
     with pytest.raises(ChunkRefused):
         rig.send(rig.line((1e6, 0.0, 0.0)))

@@ -233,7 +233,7 @@ def test_every_command_carries_its_own_stop(running):
             message.points[2].positions, np.array(message.points[1].positions) + 0.5 * tail * velocity, atol=1e-9
         )
     stamps = [seconds(message.header.stamp) for message in running.commands[-50:]]
-    assert all(first < second for first, second in pairwise(stamps))
+    assert all(first <= second for first, second in pairwise(stamps))  # equal while a tail is left to run out
 
 
 def test_malformed_joint_states_are_counted_named_and_not_used(running):

@@ -220,30 +220,12 @@ def read_card(folder: Path, kind: str) -> Card:
         raise BadCard(f"{path} was changed after it was written: its own hash does not fit")
     del body["format"], body["version"]
     try:
-        card = from_dict(_CardData, body).card()
+        card = from_dict(Card, body)
     except ConfigError as error:
         raise BadCard(f"{path}: {error}") from error
     if card.kind != kind:
         raise WrongKind(f"{path} is the card of a {card.kind}, expected a {kind}")
     return card
-
-
-@dataclass(frozen=True)
-class _CardData:
-    """A card as it stands in the file: the same fields, none optional."""
-
-    kind: str
-    config: dict
-    tokenizer: str
-    text_encoder: str
-    transforms: dict | None
-    data: dict
-    metrics: dict
-    licence: str
-    tensors: dict
-
-    def card(self) -> Card:
-        return Card(**vars(self))
 
 
 def read_tensors(folder: Path, card: Card) -> dict[str, Tensor]:

@@ -327,6 +327,7 @@ def _coerce(kind: Any, value: Any, path: str) -> Any:
             raise ConfigError(f"{path} is {value!r}, expected a list")
         item_kind = typing.get_args(kind)[0]
         return tuple(_coerce(item_kind, item, f"{path}[{index}]") for index, item in enumerate(value))
+    kind = typing.get_origin(kind) or kind
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:

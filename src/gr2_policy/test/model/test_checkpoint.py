@@ -142,6 +142,13 @@ def test_tampered_card(saved: Path, tokenizer: VqGan) -> None:
         checkpoint.load_policy(saved, tokenizer)
 
 
+@pytest.mark.parametrize("field", ["config", "tokenizer", "tensors", "data"])
+def test_a_card_with_a_field_of_the_wrong_type(saved: Path, tokenizer: VqGan, field: str) -> None:
+    _edit_card(saved, lambda body: body.update({field: 3}))
+    with pytest.raises(checkpoint.BadCard, match=f"{field} is 3"):
+        checkpoint.load_policy(saved, tokenizer)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": "other"}'])
 def test_a_card_that_is_none(saved: Path, tokenizer: VqGan, content: str) -> None:
     (saved / "card.json").write_text(content)

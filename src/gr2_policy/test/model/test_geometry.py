@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gr2_policy.model import geometry
@@ -29,6 +29,7 @@ def _same_rotation(first: np.ndarray, second: np.ndarray, tolerance: float = 1e-
     return bool(np.all(np.abs(np.sum(first * second, axis=-1)) > 1.0 - tolerance))
 
 
+@settings(deadline=None)
 @given(_rotations(4))
 def test_exponential_and_logarithm(rotations: np.ndarray) -> None:
     quaternions = geometry.exponential(rotations)
@@ -37,6 +38,7 @@ def test_exponential_and_logarithm(rotations: np.ndarray) -> None:
     np.testing.assert_allclose(geometry.logarithm(-quaternions), rotations, atol=1e-8)
 
 
+@settings(deadline=None)
 @given(_rotations(3), _vectors(3, 2.0))
 def test_rotation_agrees_with_rodrigues(rotations: np.ndarray, vectors: np.ndarray) -> None:
     for rotation, vector in zip(rotations, vectors, strict=True):
@@ -51,6 +53,7 @@ def test_rotation_agrees_with_rodrigues(rotations: np.ndarray, vectors: np.ndarr
             np.testing.assert_allclose(geometry.rotate(geometry.exponential(rotation), vector), expected, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(_rotations(5))
 def test_six_dimensions_and_back(rotations: np.ndarray) -> None:
     quaternions = geometry.exponential(rotations)
@@ -61,6 +64,7 @@ def test_six_dimensions_and_back(rotations: np.ndarray) -> None:
     assert _same_rotation(geometry.quaternion_of_6d(stretched), quaternions)
 
 
+@settings(deadline=None)
 @given(_vectors(6, 1.0), _rotations(6), _vectors(1, 1.0), _rotations(1))
 def test_poses_to_displacements_and_back(
     displacements: np.ndarray, turns: np.ndarray, origin: np.ndarray, attitude: np.ndarray

@@ -49,9 +49,9 @@ def _train(model: GR2, batch: Batch, steps: int) -> None:
 @pytest.mark.parametrize("codebook", ["ema", "gradient"])
 def test_tokenizer_learns_images_by_heart(nano: ModelConfig, images: torch.Tensor, codebook: str) -> None:
     config = dataclasses.replace(nano, tokenizer=dataclasses.replace(nano.tokenizer, codebook=codebook))
-    tokenizer = _train_tokenizer(config, images, 160)
+    tokenizer = _train_tokenizer(config, images, 120)
     error = (tokenizer.decode(tokenizer.encode(images)) - images).abs().mean()
-    assert error < 0.3 * (images - images.mean(dim=(0, 2, 3), keepdim=True)).abs().mean()
+    assert error < 0.35 * (images - images.mean(dim=(0, 2, 3), keepdim=True)).abs().mean()
 
 
 def test_video_is_learned_by_heart(nano: ModelConfig, batch: Batch) -> None:
@@ -73,7 +73,7 @@ def test_actions_are_learned_by_heart(nano: ModelConfig, batch: Batch) -> None:
     head = ActionHead(nano.action, 16, 0.8)
     actions, queries = batch.actions.flatten(0, 1), torch.randn(6, 1, 16)
     optimiser = _optimiser(head.parameters(), 3e-3)
-    for _ in range(600):
+    for _ in range(450):
         losses, _ = head.loss(queries, actions, LossConfig(gripper=0.5))
         optimiser.zero_grad()
         losses.total.backward()
@@ -103,7 +103,8 @@ def test_the_committed_prefix_decides_what_follows(nano: ModelConfig) -> None:
         loss.backward()
         optimiser.step()
     chunk = head.eval().act(queries, actions[:, :2])
-    assert (chunk[:, :, :6] - actions[:, :, :6]).abs().max() < 0.3
+    assert (chunk[:, :, :6] - actions[:, :, :6]).abs().mean() < 0.25
+    assert torch.equal(chunk[:, :, :6].sign(), actions[:, :, :6].sign())
     assert (head.act(queries)[0] - head.act(queries)[1]).abs().max() < 1e-6
     with pytest.raises(BadPrefix, match="4 steps"):
         head.act(queries, actions[:, :4])

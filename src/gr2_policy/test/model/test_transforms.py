@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gr2_policy.model import geometry
@@ -31,6 +31,7 @@ def _chunk(steps: int = 8, seed: int = 0, dt: float = 0.1) -> ActionChunk:
     return ActionChunk(dt, positions, orientations, random.integers(0, 2, steps).astype(float))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000))
 def test_a_chunk_survives_the_way_to_the_model_and_back(seed: int) -> None:
     transforms = Transforms(("head",), 32, 0.2, chunk_dt=0.1, normalization=Normalization.plain(8))
