@@ -162,7 +162,7 @@ def test_say_without_a_stack_says_so(domain: int) -> None:
     assert "nobody listens on /instruction" in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["sim", "say", "record", "replay", "eval", "doctor", "test", "shell"])
+@pytest.mark.parametrize("verb", ["sim", "say", "record", "replay", "eval", "model", "doctor", "test", "shell"])
 def test_every_verb_teaches(verb: str) -> None:
     done = gr2(verb, "--help")
     assert done.returncode == 0, done.stderr

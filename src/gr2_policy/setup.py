@@ -9,8 +9,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={package: ["py.typed"]},
-    install_requires=["numpy"],
+    package_data={package: ["py.typed", "configs/*.yaml"]},
+    install_requires=["numpy", "pyyaml", "rich", "safetensors", "torch", "transformers"],
     extras_require={"test": ["pytest"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),

@@ -26,6 +26,7 @@ VERBS = (
     Verb("record", "record a running stack into a rosbag2", "gr2_tools.record"),
     Verb("replay", "play a rosbag2 back", "gr2_tools.replay"),
     Verb("eval", "measure a policy's success rate in simulation", "gr2_sim.evaluate"),
+    Verb("model", "facts about the models", "gr2_policy.model.model_cli"),
     Verb("doctor", "tell what works on this machine", "gr2_tools.doctor"),
     Verb("test", "run the tests", "gr2_bringup.testing"),
     Verb("shell", "a shell in which rclpy and gr2_msgs can be imported", "gr2_bringup.shell"),

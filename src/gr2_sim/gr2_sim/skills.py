@@ -7,6 +7,7 @@ that a missed grasp or an object that moved leads back to the phase that mends i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,6 +29,9 @@ FINGER_TIP = 0.018
 """How far [m] the tips of the closed fingers reach beyond the tool frame."""
 FINGER_HALF_WIDTH, FINGER_HALF_THICKNESS = 0.011, 0.014
 """Of a finger across the closing axis; of both closed fingers along it [m]."""
+
+ANY_ANGLE = 9.0
+"""Angle tolerance [rad] of a waypoint whose orientation does not matter."""
 
 Plan = list[Waypoint]
 
@@ -71,7 +75,7 @@ def approach(s: Situation, place: np.ndarray, yaw: float, opening: float, height
     top = max(height, float(place[2]))
     if z < top - 0.03 and np.hypot(x - place[0], y - place[1]) > 0.02:
         way.append(
-            Waypoint(np.array([x, y, top]), s.motion.orientation, min(opening, s.motion.gripper), FAST, 0.03, 9.0)
+            Waypoint(np.array([x, y, top]), s.motion.orientation, min(opening, s.motion.gripper), FAST, 0.03, ANY_ANGLE)
         )
     over = np.array([place[0], place[1], max(top if way or z > top - 0.05 else z, place[2])])
     way.append(Waypoint(over, pointing_down(yaw), opening, FAST, 0.03, 0.2))
@@ -106,17 +110,13 @@ def pick(s: Situation, name: str) -> Plan:
             return [close]
         way: Plan = []
         if s.opening > 0.12:
-            opening = Waypoint(s.motion.position, s.motion.orientation, OPEN, SLOW, 0.01, 9.0)
-            way.append(_dwelling(opening, gripper.closing_time(s.opening, 0.1)))
+            opening = Waypoint(s.motion.position, s.motion.orientation, OPEN, SLOW, 0.01, ANY_ANGLE)
+            way.append(replace(opening, dwell=gripper.closing_time(s.opening, 0.1)))
     else:
         way = approach(s, point + np.array([0.0, 0.0, APPROACH]), yaw, OPEN)
-        way[-1] = _dwelling(way[-1], max(0.0, gripper.closing_time(s.opening, 0.1) - 0.3))
-    close = _dwelling(close, gripper.closing_time(OPEN, contact) + gripper.FORCE_SETTLE)
+        way[-1] = replace(way[-1], dwell=max(0.0, gripper.closing_time(s.opening, 0.1) - 0.3))
+    close = replace(close, dwell=gripper.closing_time(OPEN, contact) + gripper.FORCE_SETTLE)
     return [*way, Waypoint(point, down, OPEN, MODERATE, 0.002, 0.04), close]
-
-
-def _dwelling(w: Waypoint, dwell: float) -> Waypoint:
-    return Waypoint(w.position, w.orientation, w.gripper, w.speed, w.tolerance, w.angle_tolerance, dwell)
 
 
 def set_down(s: Situation, place: np.ndarray, yaw: float, opening: float) -> Plan:
@@ -309,9 +309,9 @@ def _move_handle(s: Situation, start: float, goal: float) -> Plan:
         return [moving]
     way = [] if above(s, first, yaw) else approach(s, first + [0, 0, APPROACH], yaw, CLOSED, TRAVEL)
     if way:
-        way[-1] = _dwelling(way[-1], max(0.0, gripper.closing_time(s.opening, 0.95) - 0.3))
+        way[-1] = replace(way[-1], dwell=max(0.0, gripper.closing_time(s.opening, 0.95) - 0.3))
     elif s.opening < 0.9 and s.motion.position[2] > height + 0.03:
-        way = [Waypoint(s.motion.position, down, CLOSED, SLOW, 0.01, 9.0, gripper.closing_time(s.opening, 0.95))]
+        way = [Waypoint(s.motion.position, down, CLOSED, SLOW, 0.01, ANY_ANGLE, gripper.closing_time(s.opening, 0.95))]
     return [*way, Waypoint(first, down, CLOSED, MODERATE, 0.004, 0.05), moving]
 
 

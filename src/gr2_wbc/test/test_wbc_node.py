@@ -307,7 +307,7 @@ def test_a_dry_run_sends_nothing_and_shows_what_it_would(bench):
     assert not bench.commands
     assert not bench.gripper
     assert not bench.status.armed
-    assert bench.stop(signal.SIGTERM) == 0
+    assert bench.stop(signal.SIGTERM) == 0, bench.log.read_text()
     assert "Traceback" not in bench.log.read_text()
 
 
@@ -337,4 +337,4 @@ def test_a_configuration_file_is_read_and_parameters_override_it(bench, tmp_path
     bench.until(bench.in_state("HOLDING"), "HOLDING")
     bench.send_chunk("", (0.0, 0.05, 0.0))
     bench.until(bench.in_state("TRACKING"), "TRACKING without a handshake")
-    assert bench.stop() == 0
+    assert bench.stop() == 0, bench.log.read_text()
