@@ -10,8 +10,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
     package_data={package: ["py.typed", "configs/*.yaml"]},
-    install_requires=["numpy", "pyyaml", "rich", "safetensors", "torch", "transformers"],
-    extras_require={"test": ["pytest"]},
+    install_requires=["numpy", "pyyaml"],
+    extras_require={"model": ["rich", "safetensors", "torch", "transformers"], "test": ["pytest"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
         (f"share/{package}", ["package.xml"]),

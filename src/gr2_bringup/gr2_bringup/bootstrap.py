@@ -75,7 +75,7 @@ def workspace_digest() -> str:
         for package in sorted(path.parent for path in (ROOT / "src").glob("*/package.xml")):
             for path in sorted(package.rglob("*")):
                 folder = path.relative_to(package).parts[0]
-                if path.is_dir() or folder in {package.name, "test"} or ".egg-info" in str(path):
+                if path.is_dir() or folder in {package.name, "test", "build"} or ".egg-info" in str(path):
                     continue
                 yield str(path.relative_to(ROOT)).encode()
                 if folder not in {"launch", "config"}:

@@ -1,0 +1,5 @@
+"""Tests of the model need PyTorch, which may be left out (``GR2_TORCH=none``)."""
+
+import importlib.util
+
+collect_ignore = [] if importlib.util.find_spec("torch") else ["model"]
