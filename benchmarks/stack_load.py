@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from gr2_bringup import stack
-from gr2_bringup.director import Director
-from gr2_bringup.supervisor import Supervisor
 from gr2_msgs.msg import TrajectoryChunk, WbcStatus
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
+
+from gr2_bringup import stack
+from gr2_bringup.director import Director
+from gr2_bringup.supervisor import Supervisor
 
 INSTRUCTIONS = ("put the red block in the bin", "open the drawer", "press the red button", "lift the mug")
 TICKS = os.sysconf("SC_CLK_TCK")
