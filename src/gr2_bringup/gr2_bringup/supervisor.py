@@ -144,14 +144,16 @@ class Supervisor:
         return None
 
     def stop(self, patience: float = 8.0) -> list[str]:
-        """Stop everything: SIGINT in reverse order, then SIGKILL for what has not ended after ``patience`` [s].
+        """Stop everything: SIGTERM in reverse order, then SIGKILL for what has not ended after ``patience`` [s].
 
         Returns:
             names of the nodes that had to be killed.
         """
         self.stopping = True
         for child in reversed(self.children):
-            _signal_group(child.process, signal.SIGINT)
+            _signal_group(
+                child.process, signal.SIGTERM
+            )  # SIGINT would end one that is still importing with a traceback
         deadline = time.monotonic() + patience
         killed = []
         for child in self.children:

@@ -13,15 +13,15 @@ from gr2_bringup.stack import Node
 from gr2_bringup.supervisor import Supervisor
 
 POLITE = (
-    "import signal, time as t; signal.signal(signal.SIGINT, lambda *a: exit(0)); print('up', flush=True); t.sleep(60)"
+    "import signal, time as t; signal.signal(signal.SIGTERM, lambda *a: exit(0)); print('up', flush=True); t.sleep(60)"
 )
-STUBBORN = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 FORKING = (
     "import signal, subprocess, sys, time\n"
-    "p = subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+    "p = subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
     " time.sleep(60)'])\n"
     "print('child', p.pid, flush=True)\n"
-    "signal.signal(signal.SIGINT, lambda *a: exit(0))\n"
+    "signal.signal(signal.SIGTERM, lambda *a: exit(0))\n"
     "time.sleep(60)\n"
 )
 

@@ -6,6 +6,7 @@ publish chunks. With ``autostart`` the node does both by itself and again whenev
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -18,9 +19,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from gr2_msgs.msg import RobotState, SceneTruth, TrajectoryChunk, WbcStatus
 from gr2_msgs.srv import ActivatePolicy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -154,15 +156,16 @@ class PolicyNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unload the policy."""
-        self._unload()
+        self.unload()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unload the policy."""
-        self._unload()
+        self.unload()
         return TransitionCallbackReturn.SUCCESS
 
-    def _unload(self) -> None:
+    def unload(self) -> None:
+        """Let the policy go."""
         if self._worker is not None and not self._worker.stop():
             self.get_logger().error("the policy does not return from an inference; its thread is left behind")
         self._worker = None
@@ -401,22 +404,24 @@ class PolicyNode(LifecycleNode):
 
 
 def main() -> int:
-    """Run the node until it is told to stop."""
+    """Run the node until it is told to stop; returns the exit code."""
     sys.setswitchinterval(1e-3)
+    # Python's own KeyboardInterrupt would strike anywhere, also inside a message conversion.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = PolicyNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
     try:
-        rclpy.init()
-        node = PolicyNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        try:
-            executor.spin()
-        finally:
-            node._unload()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except SystemExit as stop:
-        return int(stop.code or 0)
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+    except SystemExit as end:
+        return int(end.code or 0)
     finally:
+        node.unload()
+        node.destroy_node()
         rclpy.try_shutdown()
     return 0
 

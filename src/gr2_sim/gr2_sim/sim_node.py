@@ -15,6 +15,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from gr2_msgs.msg import SceneTruth, TaskOutcome
 from gr2_msgs.srv import ResetScene
+from rclpy.callback_groups import CallbackGroup
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -74,6 +75,24 @@ class BadParameter(ValueError):
     """A parameter has an impossible value; the message names it."""
 
 
+class Polled(CallbackGroup):
+    """Its subscriptions are read by whoever asks; no executor waits for them.
+
+    For a message every 5 ms the executor's waiting costs more than the message (0.7 ms of 1.2 ms, measured).
+    """
+
+    def can_execute(self, entity: object) -> bool:
+        """Never: see the class."""
+        return False
+
+    def beginning_execution(self, entity: object) -> bool:
+        """Never: see the class."""
+        return False
+
+    def ending_execution(self, entity: object) -> None:
+        """Nothing to do."""
+
+
 class SimNode(Node):
     """The node `sim`.
 
@@ -131,7 +150,9 @@ class SimNode(Node):
         self._truth_publisher = self.create_publisher(SceneTruth, "/sim/truth", RELIABLE)
         self._outcome_publisher = self.create_publisher(TaskOutcome, "/sim/outcome", LATCHED)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
-        self.create_subscription(JointTrajectory, "/joint_commands", self._on_trajectory, NEWEST)
+        self._commands = self.create_subscription(
+            JointTrajectory, "/joint_commands", self._on_trajectory, NEWEST, callback_group=Polled()
+        )
         self.create_subscription(Float64, "/gripper_command", self._on_gripper, NEWEST)
         # A transient-local subscription does not match volatile publishers (`ros2 topic pub`), a volatile one does
         # not get what was said before it began: hence both; what comes twice is taken once.
@@ -141,6 +162,13 @@ class SimNode(Node):
         self._joint_message = JointState(name=[*ARM_JOINTS, KNUCKLE_JOINT])
 
     # -------------------------------------------------------------------------------- what comes in
+
+    def _take_command(self) -> None:
+        """Read the newest trajectory, if one has come."""
+        with self._commands.handle:
+            taken = self._commands.handle.take_message(self._commands.msg_type, self._commands.raw)
+        if taken is not None:
+            self._on_trajectory(taken[0])
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
         try:
@@ -277,8 +305,10 @@ class SimNode(Node):
             wait = self._pacer.wait(now, time.monotonic())
             if wait > 0.0:
                 time.sleep(wait)
+            self._take_command()
             while self._gate.closed(now, time.monotonic()) and not stop.is_set():
                 time.sleep(0.2 * TICK)
+                self._take_command()
                 self._clock_publisher.publish(clock)  # the last one may have been lost: it is best effort
 
     def close(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import time
 from dataclasses import replace
+from threading import Event
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are 7 x 7; must be set before numpy is imported
 
@@ -14,9 +16,9 @@ import rclpy
 from gr2_msgs.msg import RobotState, TrajectoryChunk, WbcStatus
 from gr2_msgs.srv import ActivatePolicy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64
 from std_srvs.srv import Trigger
@@ -201,11 +203,11 @@ class WbcNode(Node):
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
-    def run(self, executor: SingleThreadedExecutor) -> None:
-        """Run cycles at absolute deadlines until ROS shuts down."""
+    def run(self, executor: SingleThreadedExecutor, ending: Event) -> None:
+        """Run cycles at absolute deadlines until ``ending`` is set or ROS shuts down."""
         self._become_realtime()
         deadline = time.monotonic()
-        while rclpy.ok():
+        while rclpy.ok() and not ending.is_set():
             deadline += self.period
             self._wait(executor, deadline)
             started = time.monotonic()
@@ -335,21 +337,23 @@ class WbcNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node. Returns the exit status: 2 where the configuration is not usable."""
-    rclpy.init(args=args)
+    # Our own handlers: those of rclpy pull the context away in the middle of a cycle, and Python's own raises
+    # KeyboardInterrupt wherever it strikes, even while a message is being converted.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    ending = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.set())
     node = None
     try:
         node = WbcNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        node.run(executor)
-    except (KeyboardInterrupt, ExternalShutdownException):
+        node.run(executor, ending)
+    except ExternalShutdownException:
         pass
     except (ConfigError, RobotFileError, UnknownRobot) as error:
         print(f"wbc_node: {error}", file=sys.stderr)
         return 2
-    except rclpy_implementation.RCLError:
-        if rclpy.ok():  # otherwise: shut down in the middle of a cycle
-            raise
     finally:
         if node is not None:
             node.destroy_node()
