@@ -167,4 +167,4 @@ def test_every_verb_teaches(verb: str) -> None:
     done = gr2(verb, "--help")
     assert done.returncode == 0, done.stderr
     assert f"usage: gr2 {verb}" in done.stdout
-    assert f"  gr2 {verb} " in done.stdout.replace("./gr2", "gr2"), "no example"
+    assert done.stdout.count(f"gr2 {verb} ") >= 2, "no example"

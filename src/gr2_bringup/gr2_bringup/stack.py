@@ -93,8 +93,10 @@ ENVIRONMENT = {
     "FASTRTPS_DEFAULT_PROFILES_FILE": "config/fastdds_large_images.xml",
     "RCUTILS_COLORIZED_OUTPUT": "0",
     "PYTHONUNBUFFERED": "1",
+    "MUJOCO_GL": "egl",  # MuJoCo binds to it when it is first imported, by whomever
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    "LP_NUM_THREADS": "1",  # of the software renderer
 }
 
 JOINT_TRAJECTORY_TOPIC = "/joint_trajectory_controller/joint_trajectory"  # of ros2_kortex
@@ -164,7 +166,13 @@ def simulation(values: Mapping[str, object]) -> list[Node]:
             "gr2_wbc",
             "wbc_node",
             "wbc",
-            parameters={"use_sim_time": True, "armed": True, "resync_on_jump": True},
+            parameters={
+                "use_sim_time": True,
+                "armed": True,
+                "resync_on_jump": True,
+                # A simulator on a busy machine may pause; a real arm that falls silent for 0.25 s is a fault.
+                "safety.joint_state_timeout": 1.0,
+            },
             realtime=True,
         ),
         _policy(values, use_sim_time=True),

@@ -13,7 +13,6 @@ import time
 from functools import partial
 from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from gr2_msgs.msg import RobotState, SceneTruth, TrajectoryChunk, WbcStatus
@@ -71,8 +70,8 @@ class PolicyNode(LifecycleNode):
         self._session_confirmed = False
         self._sequence = 0
         self._publishing = threading.Lock()  # chunks come from the worker's thread, withdrawals from this one
+        self._turn = -1  # of the newest observation, counted in replanning periods
         self._autostart = bool(self._value("autostart"))
-        self._submitted = -np.inf
         self._active_since = time.monotonic()
         self._image_seen: dict[str, float] = {}
         self._silent: set[str] = set()
@@ -146,7 +145,6 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(self._refused or "the controller (/wbc) has not answered the handshake yet")
             return TransitionCallbackReturn.FAILURE
         self._active_since = time.monotonic()
-        self._submitted = -np.inf
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -279,7 +277,6 @@ class PolicyNode(LifecycleNode):
             self._bad("/instruction", error)
             return
         self._instruction, self._instruction_problem = text, ""
-        self._submitted = -np.inf
         if self._worker is not None:
             self._worker.set_instruction(text)
         if text:
@@ -301,13 +298,14 @@ class PolicyNode(LifecycleNode):
 
     def _think(self) -> None:
         """Give the worker each complete observation that is due."""
-        period = 1.0 / float(self._value("replan_rate"))
+        rate = float(self._value("replan_rate"))
         for observation in self._buffer.take(self._instruction):
-            if observation.stamp < self._submitted - 0.5:
-                self._submitted = -np.inf  # time was set back
-            due = observation.stamp >= self._submitted + period - 1e-3
-            if due and self._instruction and self._worker is not None and self._state == "active":
-                self._submitted = observation.stamp
+            # Turns are counted on the clock of the images, not from the instruction: a replayed bag takes the same ones.
+            turn = int(observation.stamp * rate + 1e-3)
+            if turn == self._turn:
+                continue
+            self._turn = turn
+            if self._instruction and self._worker is not None and self._state == "active":
                 self._worker.submit(observation)
 
     # --- chunks out ---

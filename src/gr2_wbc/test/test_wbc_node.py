@@ -255,12 +255,14 @@ def test_second_publishers_and_wrong_types_are_named(running):
     rclpy.init(context=stranger, domain_id=running.domain)
     node = rclpy.create_node("stranger", context=stranger)
     node.create_publisher(String, "/trajectory_chunk", 10)
-    running.until(lambda: "incompatible type" in running.log.read_text(), "the wrong type is named")
-    running.until(lambda: running.diagnostics["wbc: input"].level == DiagnosticStatus.WARN, "a diagnostic")
-    assert "std_msgs/msg/String" in running.diagnostics["wbc: input"].message
-    assert "stranger" in running.diagnostics["wbc: input"].message
-    node.destroy_node()
-    rclpy.shutdown(context=stranger)
+    try:
+        running.until(lambda: "incompatible type" in running.log.read_text(), "the wrong type is named")
+        running.until(lambda: "stranger" in running.diagnostics["wbc: input"].message, "a diagnostic")
+        assert running.diagnostics["wbc: input"].level == DiagnosticStatus.WARN
+        assert "std_msgs/msg/String" in running.diagnostics["wbc: input"].message
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=stranger)
 
 
 def test_e_stop_silences_it_until_the_reset(running):
