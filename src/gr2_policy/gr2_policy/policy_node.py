@@ -300,7 +300,7 @@ class PolicyNode(LifecycleNode):
         """Give the worker each complete observation that is due."""
         rate = float(self._value("replan_rate"))
         for observation in self._buffer.take(self._instruction):
-            # Turns are counted on the clock of the images, not from the instruction: a replayed bag takes the same ones.
+            # Turns count on the clock of the images, not from the instruction: a replayed bag takes the same ones.
             turn = int(observation.stamp * rate + 1e-3)
             if turn == self._turn:
                 continue

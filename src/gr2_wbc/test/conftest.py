@@ -12,6 +12,7 @@ from gr2_wbc.config import ControllerConfig, override
 from gr2_wbc.controller import Command, Controller, Measurement
 from gr2_wbc.robot import Robot
 from gr2_wbc.robots import load_robot
+from gr2_wbc.safety import State
 
 DT = 0.005
 
@@ -65,6 +66,32 @@ class Rig:
             "gripper": np.zeros(count),
         }
         return Chunk(**(fields | changes))
+
+    @property
+    def state(self) -> State:
+        return self.controller.status().state
+
+    @property
+    def reason(self) -> str:
+        return self.controller.status().reason
+
+    def stream(self, motion: Callable, seconds: float, late: float = 0.1, each: Callable | None = None) -> np.ndarray:
+        """Send chunks of ``motion(time since start)`` every 60 cycles; returns tool positions, cycle by cycle."""
+        begun, places = self.time, []
+        for cycle in range(round(seconds / DT)):
+            if cycle % 60 == 0:
+                times = self.time - late + 0.1 * np.arange(1, 17) - begun
+                self.send(np.array([motion(time) for time in times]), stamp=self.time - late)
+            self.step()
+            places.append(self.tool()[0])
+            if each:
+                each()
+        return np.array(places)
+
+    def circle(self, radius: float = 0.08, rate: float = 1.2) -> Callable:
+        """A motion that begins where the tool is."""
+        centre = self.tool()[0]
+        return lambda time: centre + radius * np.array([np.sin(rate * time), 1.0 - np.cos(rate * time), 0.0])
 
     def send(self, positions: np.ndarray, **changes: object) -> None:
         self.controller.accept(self.chunk(positions, **changes), self.time)
