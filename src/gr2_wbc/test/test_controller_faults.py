@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import pinocchio as pin
 import pytest
 
 from gr2_wbc.chunk import ChunkRefused, Refusal
@@ -169,7 +168,7 @@ def test_e_stop_latches_across_activation_and_chunks(rig):
     assert rig.state is State.TRACKING
 
 
-def test_reset_is_refused_while_the_arm_moves_and_keeps_the_commanded_rig.state:
+def test_reset_is_refused_while_the_arm_moves_and_keeps_the_commanded_state(rig):
     rig.controller.e_stop("button")
     rig.step()
     moving = replace(rig.measurement(), velocities=np.full(7, 0.3))
