@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     with Director("gr2_say") as director:
         try:
             if args.reset:
+                director.say("")  # or the arm would carry out the old instruction in the new scene
                 director.reset_scene(task=task_of(args.instruction), seed=args.seed)
                 director.spin(1.0)
             director.say(args.instruction)
