@@ -27,7 +27,6 @@ class Node:
         parameters: set after the files, so they win.
         remappings: pairs (from, to).
         required: when it ends, everything ends.
-        realtime: belongs to the control loop; gets its core and its priority where that is permitted.
     """
 
     package: str
@@ -37,7 +36,6 @@ class Node:
     parameters: Mapping[str, object] = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
     required: bool = True
-    realtime: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,14 +164,8 @@ def simulation(values: Mapping[str, object]) -> list[Node]:
             "gr2_wbc",
             "wbc_node",
             "wbc",
-            parameters={
-                "use_sim_time": True,
-                "armed": True,
-                "resync_on_jump": True,
-                # A simulator on a busy machine may pause; a real arm that falls silent for 0.25 s is a fault.
-                "safety.joint_state_timeout": 1.0,
-            },
-            realtime=True,
+            ("wbc_simulation.yaml",),
+            {"use_sim_time": True, "armed": True},
         ),
         _policy(values, use_sim_time=True),
     ]
@@ -207,9 +199,9 @@ def real(values: Mapping[str, object]) -> list[Node]:
             "gr2_wbc",
             "wbc_node",
             "wbc",
-            parameters={"use_sim_time": False, "armed": values["armed"], "resync_on_jump": False},
+            ("wbc_real.yaml",),
+            {"use_sim_time": False, "armed": values["armed"]},
             remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC),),
-            realtime=True,
         ),
         _policy(values, use_sim_time=False, remappings=cameras),
     ]

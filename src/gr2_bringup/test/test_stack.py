@@ -1,9 +1,14 @@
 """The stack as data: arguments, node lists, and what the runner and the launch files make of them."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from gr2_bringup import stack
 from gr2_bringup.supervisor import MissingExecutable, command_line, executable_path
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 
 def simulation(**given: object) -> list[stack.Node]:
@@ -27,11 +32,13 @@ def test_recorder_only_on_request_and_its_death_stops_nothing() -> None:
 
 
 def test_only_the_simulated_arm_may_jump() -> None:
-    def wbc(nodes: list[stack.Node]) -> stack.Node:
-        return next(n for n in nodes if n.name == "wbc")
+    def parameters(nodes: list[stack.Node]) -> dict:
+        (file,) = next(n for n in nodes if n.name == "wbc").parameter_files
+        return yaml.safe_load((CONFIG / file).read_text())["/**"]["ros__parameters"]
 
-    assert wbc(simulation()).parameters["resync_on_jump"] is True
-    assert wbc(real()).parameters["resync_on_jump"] is False
+    assert parameters(simulation())["resync_on_jump"] is True
+    assert parameters(real())["resync_on_jump"] is False
+    assert parameters(real())["safety"]["joint_state_timeout"] <= 0.25
 
 
 def test_real_arm_is_a_dry_run_by_default() -> None:
