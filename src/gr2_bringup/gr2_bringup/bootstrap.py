@@ -293,23 +293,30 @@ def write_environment() -> None:
     aside.replace(ENVIRONMENT)
 
 
-def steps() -> list[tuple[str, str, Callable[[], None]]]:
-    """Name, what it depends on as a hash, action."""
+def install_extra(name: str) -> Callable[[], None]:
+    """What one verb needs beside the rest, from ``requirements/name``."""
+    path = ROOT / "requirements" / name
+    return lambda: pip_install(f"installing {name}", "--no-deps", "-r", str(path))
+
+
+def steps(extras: tuple[str, ...] = ()) -> list[tuple[str, str, Callable[[], None]]]:
+    """Name, what it depends on as a hash, action; ``extras``: requirement files of the verb at hand."""
     requirements = ROOT / "requirements"
     return [
         ("venv", f"{sys.version_info[0]}.{sys.version_info[1]} {VENV}", make_venv),
         ("ros", file_digest(requirements / "ros.txt"), install_ros),
         ("rest", file_digest(requirements / "gr2.txt"), install_rest),
         ("torch", file_digest(requirements / "torch.txt") + os.environ.get("GR2_TORCH", ""), install_torch),
+        *((name, file_digest(requirements / name), install_extra(name)) for name in extras),
         ("workspace", f"{ROOT} {workspace_digest()}", build_workspace),
     ]
 
 
-def pending() -> list[tuple[str, str, Callable[[], None]]]:
+def pending(extras: tuple[str, ...] = ()) -> list[tuple[str, str, Callable[[], None]]]:
     done = read_stamps()
     left = []
     stale = False
-    for name, value, action in steps():
+    for name, value, action in steps(extras):
         missing = name == "workspace" and not ENVIRONMENT.exists()
         known = done.get(name)
         if name == "torch" and known is not None and "GR2_TORCH" not in os.environ:
@@ -320,13 +327,13 @@ def pending() -> list[tuple[str, str, Callable[[], None]]]:
     return left
 
 
-def set_up() -> None:
+def set_up(extras: tuple[str, ...] = ()) -> None:
     """Bring the environment up to date.
 
     Raises:
         SetupError: it cannot be done; the message says what to do.
     """
-    left = pending()
+    left = pending(extras)
     if not left:
         return
     system_packages.ensure(say)
@@ -337,7 +344,7 @@ def set_up() -> None:
         except OSError:
             say("another ./gr2 is setting this checkout up; waiting for it …")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        for name, value, action in pending():
+        for name, value, action in pending(extras):
             action()
             write_stamp(name, value)
 
@@ -356,12 +363,13 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(top_level_help())
         return 0
-    if arguments[0] not in {verb.name for verb in VERBS}:
-        known = ", ".join(verb.name for verb in VERBS)
+    verbs = {verb.name: verb for verb in VERBS}
+    if arguments[0] not in verbs:
+        known = ", ".join(verbs)
         print(f"gr2: there is no verb '{arguments[0]}' (there are: {known}). See ./gr2 --help", file=sys.stderr)
         return 2
     try:
-        set_up()
+        set_up(verbs[arguments[0]].requirements)
     except (SetupError, system_packages.MissingPackages) as error:
         say(str(error))
         return 1

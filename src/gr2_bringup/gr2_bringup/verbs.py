@@ -13,11 +13,13 @@ class Verb:
         name: what the user types.
         help: one line.
         module: has ``add_arguments(parser)`` and ``run(args) -> int``.
+        requirements: files of ``requirements/`` that it needs beside the common ones.
     """
 
     name: str
     help: str
     module: str
+    requirements: tuple[str, ...] = ()
 
 
 VERBS = (
@@ -28,7 +30,8 @@ VERBS = (
     Verb("eval", "measure a policy's success rate in simulation", "gr2_sim.evaluate"),
     Verb("model", "facts about the models", "gr2_policy.model.model_cli"),
     Verb("doctor", "tell what works on this machine", "gr2_tools.doctor"),
-    Verb("test", "run the tests", "gr2_bringup.testing"),
+    Verb("bench", "measure this machine", "gr2_bringup.bench"),
+    Verb("test", "run the tests", "gr2_bringup.testing", requirements=("test.txt",)),
     Verb("shell", "a shell in which rclpy and gr2_msgs can be imported", "gr2_bringup.shell"),
 )
 

@@ -1,4 +1,4 @@
-"""What the whole simulated stack costs and how well it keeps time: ./gr2 shell -- python benchmarks/stack_load.py
+"""what the whole simulated stack costs, and how well it keeps time
 
 Runs the stack as ``./gr2 sim`` does, carries out instructions one after the other, and reports the real-time factor,
 the processor time of each process, the rates and ages of messages, and how punctual the controller was.
@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import sys
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from benchmarks.report import machine, write_json
 from diagnostic_msgs.msg import DiagnosticArray
 from gr2_msgs.msg import TrajectoryChunk, WbcStatus
 from rclpy.qos import qos_profile_sensor_data
@@ -95,13 +94,13 @@ def measure(seconds: float, domain: int, values: dict[str, object]) -> dict[str,
             director.spin(3.0)
             probe = Probe(director)
             director.spin(1.0)
-            return run(supervisor, director, probe, seconds)
+            return carry_out(supervisor, director, probe, seconds)
         finally:
             director.close()
             supervisor.stop()
 
 
-def run(supervisor: Supervisor, director: Director, probe: Probe, seconds: float) -> dict[str, object]:
+def carry_out(supervisor: Supervisor, director: Director, probe: Probe, seconds: float) -> dict[str, object]:
     """Carry out instructions for this long and report."""
     before = {child.node.name: processor_time(child.process.pid) for child in supervisor.children}
     assert probe.status is not None
@@ -142,40 +141,23 @@ def run(supervisor: Supervisor, director: Director, probe: Probe, seconds: float
             "lateness_edges_ms": [1e3 * edge for edge in last.lateness_edges],
             "lateness_share_percent": [round(100.0 * share, 2) for share in late / max(late.sum(), 1.0)],
         },
-        "machine": {
-            "processor": processor_name(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-            "load_at_end": os.getloadavg()[0],
-        },
+        "machine": machine(),
     }
 
 
-def processor_name() -> str:
-    """Name of the processor."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``gr2 bench stack``."""
     parser.add_argument("--seconds", type=float, default=40.0, help="how long to measure (default: %(default)s)")
     parser.add_argument("--domain", type=int, default=90, help="ROS domain (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="edge of the images [pixel] (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    args = parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
     values = stack.defaults(stack.SIMULATION) | {"image_width": args.size, "image_height": args.size, "seed": 3}
     result = measure(args.seconds, args.domain, values)
     print(json.dumps(result, indent=1))
     if args.json:
-        aside = args.json.with_name(args.json.name + ".tmp")
-        aside.write_text(json.dumps(result, indent=1) + "\n")
-        aside.replace(args.json)
+        write_json(args.json, result)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
