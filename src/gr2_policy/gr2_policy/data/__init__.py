@@ -1,0 +1,1 @@
+"""Demonstrations on disk: the LeRobotDataset v3 layout, written and read without the lerobot package."""

@@ -1,0 +1,365 @@
+"""Record demonstrations of the scripted teacher as a LeRobotDataset v3: both cameras, states, chunks, instructions.
+
+An episode is kept only if the referee agrees that the task was done; else the next arrangement is tried. The same
+command gives the same dataset, whatever the number of workers. Interrupted, it goes on where it was; a worker that
+dies costs the episode it was at, which is tried again.
+
+examples:
+  ./gr2 demos --out data/demos --episodes 50 --workers 2
+  ./gr2 demos --out data/drawer --tasks open_drawer,close_drawer --episodes 10
+  ./gr2 dataset view data/drawer                        a picture of what was recorded
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gr2_policy.data.episode import BadEpisode
+from gr2_policy.data.reader import Dataset
+from gr2_policy.data.staging import load_episode, save_episode
+from gr2_policy.data.video import VideoError, VideoFormat
+from gr2_policy.data.writer import DatasetError, DatasetWriter
+from gr2_policy.policy import load_policy
+from gr2_sim.build import ARM_JOINTS, ROBOT
+from gr2_sim.demonstrator import FRAME_PERIOD, Demonstrator, Disturbance
+from gr2_sim.evaluate import KNOWN_ERRORS, ONE_THREAD
+from gr2_sim.tasks import find_task, load_tasks
+from gr2_sim.world import World
+
+SEEDS = 1_000_000
+"""Arrangements of demonstrations begin here; evaluation uses smaller seeds, so that no arrangement serves both."""
+TRIES = 6
+"""Arrangements tried for one demonstration."""
+DEATHS = 2
+"""Workers that may die over one demonstration before it is given up."""
+STAGING = ".staging"
+"""Ending of the folder, beside that of the dataset, of demonstrations that are made but not stored yet."""
+
+Job = tuple[str, int]
+
+
+class DemosError(RuntimeError):
+    """Recording cannot go on. The message says why."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be recorded.
+
+    Attributes:
+        tasks: names of tasks.
+        episodes: demonstrations of each.
+        seed: shifts all arrangements.
+        scene: name of the scene.
+        size: edge of the images [px].
+        disturbance: see Disturbance.
+    """
+
+    tasks: tuple[str, ...]
+    episodes: int = 50
+    seed: int = 0
+    scene: str = "table"
+    size: int = 128
+    disturbance: Disturbance = field(default_factory=Disturbance)
+
+    def jobs(self) -> list[Job]:
+        """Task and number of each demonstration: first one of every task, then the second ..."""
+        return [(task, number) for number in range(self.episodes) for task in self.tasks]
+
+
+# --- in a worker ---
+
+_order: Order
+_demonstrator: Demonstrator | None = None
+
+
+def _prepare(order: Order) -> None:
+    global _order, _demonstrator
+    _order, _demonstrator = order, None
+
+
+def _make(task: str, number: int, folder: Path) -> tuple[bool, list[str]]:
+    """Make one demonstration, the same for the same task and number, and put it aside.
+
+    Returns:
+        whether one was kept, and how the failed tries ended.
+    """
+    global _demonstrator
+    if _demonstrator is None:
+        _demonstrator = Demonstrator(World(_order.scene), load_policy("teacher"), _order.size, _order.disturbance)
+    failures: list[str] = []
+    phrases = find_task(task).instructions
+    for attempt in range(TRIES):
+        seed = SEEDS + _order.seed + number * TRIES + attempt
+        demonstration, episode = _demonstrator.record(task, seed, phrases[number % len(phrases)])
+        if episode.success and not episode.stopped:
+            save_episode(aside(folder, (task, number)), demonstration)
+            return True, failures
+        failures.append(f"{task}, seed {seed}: {episode.stopped or episode.detail}")
+    return False, failures
+
+
+def aside(folder: Path, job: Job) -> Path:
+    """File of a demonstration that is made but not stored yet."""
+    return folder / f"{job[0]}-{job[1]:06d}.npz"
+
+
+# --- in the main process ---
+
+
+@dataclass
+class Report:
+    """How recording went.
+
+    Attributes:
+        kept: demonstrations in the dataset.
+        failures: tries that did not succeed, in words.
+        given_up: demonstrations that could not be made.
+    """
+
+    kept: int = 0
+    failures: list[str] = field(default_factory=list)
+    given_up: list[Job] = field(default_factory=list)
+
+
+def record(
+    order: Order,
+    folder: Path,
+    workers: int = 1,
+    video: VideoFormat | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    shard: int = 20,
+) -> Report:
+    """Record what is missing of an order into the dataset in a folder.
+
+    Args:
+        order: what is wanted.
+        folder: of the dataset; one of the same order is continued.
+        workers: processes.
+        video: how images are stored.
+        progress: called with the demonstrations made and wanted, as they come.
+        shard: demonstrations stored at a time.
+
+    Raises:
+        DemosError: the dataset in the folder is of another order.
+        DatasetError, VideoError, OSError: it cannot be written.
+        one of KNOWN_ERRORS: the order cannot be carried out.
+    """
+    for name in ONE_THREAD:
+        os.environ.setdefault(name, "1")
+    for task in order.tasks:
+        find_task(task)
+    store = Store(folder, order, video, shard)
+    report = Report(kept=len(order.jobs()) - len(store.queue))
+    store.take(report, {job for job in store.queue if store.aside(job).exists()})
+
+    def advance(job: Job, kept: bool, failures: list[str]) -> None:
+        report.failures += failures
+        if kept:
+            store.take(report, {job})
+        else:
+            report.given_up.append(job)
+            store.give_up(report, job)
+        if progress:
+            progress(report.kept + len(store.ready), len(order.jobs()))
+
+    try:
+        make_all([job for job in store.queue if job not in store.ready], order, store.staging, workers, advance)
+    finally:
+        store.flush(report)
+    if not store.queue:
+        shutil.rmtree(store.staging, ignore_errors=True)
+    return report
+
+
+class Store:
+    """Moves demonstrations into the dataset in the order's order, whatever the order they come in.
+
+    Attributes:
+        queue: demonstrations that are not in the dataset yet.
+        ready: those of them that are made.
+        staging: where these lie.
+    """
+
+    def __init__(self, folder: Path, order: Order, video: VideoFormat | None, shard: int) -> None:
+        made_of = {key: value for key, value in asdict(order).items() if key not in ("episodes", "tasks")}
+        self._writer = DatasetWriter(folder, round(1.0 / FRAME_PERIOD), ROBOT, video)
+        before = self._writer.about.setdefault("demos", made_of)
+        if before != made_of:
+            changed = ", ".join(key for key in made_of if before.get(key) != made_of[key])
+            raise DemosError(f"{folder} holds demonstrations made with another {changed}; choose another folder")
+        stored = set()
+        if self._writer.episodes:
+            first = SEEDS + order.seed
+            stored = {(info.task, (info.seed - first) // TRIES) for info in Dataset(folder).episodes}
+        self._shard = shard
+        self.staging = folder.with_name(folder.name + STAGING)
+        self.staging.mkdir(parents=True, exist_ok=True)
+        self.queue = [job for job in order.jobs() if job not in stored]
+        self.ready: set[Job] = set()
+
+    def aside(self, job: Job) -> Path:
+        """Where a demonstration lies until it is stored."""
+        return aside(self.staging, job)
+
+    def take(self, report: Report, made: set[Job]) -> None:
+        """Note demonstrations as made; store what makes up a full shard."""
+        self.ready |= made
+        while len(row := self._row()) >= self._shard:
+            self._write(report, row[: self._shard])
+
+    def give_up(self, report: Report, job: Job) -> None:
+        """Do not wait for a demonstration any more."""
+        self.queue.remove(job)
+        self.take(report, set())
+
+    def flush(self, report: Report) -> None:
+        """Store what lies there without a gap; what comes after one stays aside for the next time."""
+        if row := self._row():
+            self._write(report, row)
+
+    def _row(self) -> list[Job]:
+        return list(itertools.takewhile(self.ready.__contains__, self.queue))
+
+    def _write(self, report: Report, jobs: list[Job]) -> None:
+        self._writer.append([load_episode(self.aside(job)) for job in jobs], ARM_JOINTS)
+        for job in jobs:
+            self.aside(job).unlink()
+            self.ready.discard(job)
+        del self.queue[: len(jobs)]
+        report.kept += len(jobs)
+
+
+def make_all(
+    jobs: Sequence[Job],
+    order: Order,
+    staging: Path,
+    workers: int,
+    advance: Callable[[Job, bool, list[str]], None],
+) -> None:
+    """Have demonstrations made by worker processes; one that dies is replaced, and its demonstration tried again."""
+    deaths: dict[Job, int] = defaultdict(int)
+    left = list(jobs)
+    while left:
+        dead = _make_until_a_worker_dies(left, order, staging, workers, advance)
+        for job in dead:
+            deaths[job] += 1
+            if deaths[job] >= DEATHS:
+                left.remove(job)
+                advance(job, False, [f"{job[0]}, number {job[1]}: its worker died {DEATHS} times"])
+
+
+def _make_until_a_worker_dies(
+    left: list[Job],
+    order: Order,
+    staging: Path,
+    workers: int,
+    advance: Callable[[Job, bool, list[str]], None],
+) -> set[Job]:
+    """Takes what is done off the list; the demonstrations that were being made when a worker died, if one did."""
+    context = multiprocessing.get_context("spawn")
+    waiting = list(reversed(left))
+    running: dict[Future[tuple[bool, list[str]]], Job] = {}
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(order,)) as pool:
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:  # no more than that, so that a death has few suspects
+                    job = waiting.pop()
+                    running[pool.submit(_make, *job, staging)] = job
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    kept, failures = future.result()
+                    job = running.pop(future)
+                    left.remove(job)
+                    advance(job, kept, failures)
+        except BrokenProcessPool:
+            return set(running.values())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return set()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``gr2 demos``."""
+    parser.add_argument("--out", type=Path, required=True, help="folder of the dataset; an unfinished one is continued")
+    parser.add_argument("--tasks", default="all", help="names with commas between, or all (default)")
+    parser.add_argument("--episodes", type=int, default=50, help="demonstrations of each task (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="shifts all arrangements (default: %(default)s)")
+    parser.add_argument("--scene", default="table", help="name of the scene (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=128, help="edge of the images [px] (default: %(default)s)")
+    parser.add_argument("--quality", type=int, default=0, help="0: lossless video (default); 1 ... 51: H.264 with loss")
+    parser.add_argument(
+        "--disturb",
+        type=float,
+        default=Disturbance.distance,
+        help="how far the tool is led aside [m], 0 for never (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record, with progress; returns the exit code: 0 all made, 1 some could not be made, 2 a wrong call."""
+    console = Console(stderr=True)
+    try:
+        tasks = tuple(load_tasks()) if args.tasks == "all" else tuple(args.tasks.split(","))
+        disturbance = Disturbance(distance=args.disturb) if args.disturb else Disturbance(share=0.0, distance=0.0)
+        order = Order(tasks, args.episodes, args.seed, args.scene, args.size, disturbance)
+        if min(args.episodes, args.workers) < 1:
+            raise ValueError("--episodes and --workers must be at least 1")
+        began = time.monotonic()
+        with _bar(console) as bar:
+            line = bar.add_task("demonstrations", total=len(order.jobs()), rate="")
+            start: list[int] = []
+
+            def progress(made: int, total: int) -> None:
+                start.append(made)
+                rate = 60.0 * (made - start[0]) / max(time.monotonic() - began, 1e-9)
+                bar.update(line, completed=made, rate=f"{rate:.1f} a minute")
+
+            report = record(order, args.out, args.workers, VideoFormat(args.quality), progress)
+    except (*KNOWN_ERRORS, DemosError, DatasetError, BadEpisode, VideoError, ValueError, OSError) as error:
+        console.print(f"gr2 demos: {error}", style="red", highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        console.print("gr2 demos: interrupted; the same command goes on from here")
+        return 130
+    for text in report.failures:
+        console.print(f"tried again: {text}", highlight=False)
+    for task, number in report.given_up:
+        console.print(f"could not be made: {task}, number {number}", style="red", highlight=False)
+    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
+    wall = time.monotonic() - began
+    each = size / 1e6 / max(report.kept, 1)
+    print(
+        f"{report.kept} demonstrations in {args.out}: {size / 1e6:.1f} MB, {each:.2f} MB each;"
+        f" {len(report.failures)} tries failed; {wall:.0f} s with {args.workers} worker(s)"
+    )
+    return 1 if report.given_up else 0
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
