@@ -27,6 +27,8 @@ VERBS = (
     Verb("say", "give a running stack an instruction", "gr2_bringup.say"),
     Verb("record", "record a running stack into a rosbag2", "gr2_tools.record"),
     Verb("replay", "play a rosbag2 back", "gr2_tools.replay"),
+    Verb("demos", "record demonstrations of the scripted teacher", "gr2_sim.demos"),
+    Verb("dataset", "look at demonstrations, and convert them", "gr2_tools.dataset"),
     Verb("eval", "measure a policy's success rate in simulation", "gr2_sim.evaluate"),
     Verb("model", "facts about the models", "gr2_policy.model.model_cli"),
     Verb("doctor", "tell what works on this machine", "gr2_tools.doctor"),
