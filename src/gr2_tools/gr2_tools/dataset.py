@@ -1,9 +1,12 @@
-"""Look at demonstrations before training on them.
+"""Look at demonstrations before training on them, and make them of recordings.
 
 examples:
   ./gr2 dataset info data/demos                     what is in it
   ./gr2 dataset view data/demos --out sheet.png     pictures of some episodes, and histograms of the actions
   ./gr2 dataset check data/demos                    read everything; report damage, dead frames, jumps, duplicates
+  ./gr2 dataset from-bags data/mine runs/*/bag      recordings of the running stack become demonstrations
+  ./gr2 dataset to-bag data/demos 3 runs/demo3      a demonstration becomes a recording: ./gr2 replay runs/demo3
+  ./gr2 dataset from-calvin data/calvin task_D_D/training
 """
 
 from __future__ import annotations
@@ -18,13 +21,16 @@ from rich.progress import track
 from rich.table import Table
 
 from gr2_policy.data import inspect
-from gr2_policy.data.episode import BadEpisode
+from gr2_policy.data.episode import BadEpisode, Episode
 from gr2_policy.data.reader import Dataset
-from gr2_policy.data.video import VideoError
-from gr2_policy.data.writer import DatasetError
+from gr2_policy.data.video import VideoError, VideoFormat
+from gr2_policy.data.writer import DatasetError, DatasetWriter
+from gr2_tools.bag_to_episodes import Alignment, convert
+from gr2_tools.errors import BagError
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _SHOWN = 50  # findings
+_SHARD = 50  # demonstrations stored at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,17 +43,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     view.add_argument("--rows", type=int, default=12, help="episodes shown (default: %(default)s)")
     check = actions.add_parser("check", help="what is wrong with it; exit code 1 if anything is")
     check.add_argument("--json", action="store_true", help="for programs")
-    for action in (info, view, check):
+    bags = actions.add_parser("from-bags", help="make demonstrations of recordings, one for each instruction in them")
+    to_bag = actions.add_parser("to-bag", help="make a recording of a demonstration")
+    calvin = actions.add_parser("from-calvin", help="import a split of the CALVIN dataset")
+    for action in (info, view, check, bags, to_bag, calvin):
         action.add_argument("folder", type=Path, help="of the dataset")
+    to_bag.add_argument("episode", type=int, help="its number")
+    to_bag.add_argument("bag", type=Path, help="folder to create")
+    calvin.add_argument("source", type=Path, help="folder with episode_*.npz and lang_annotations")
+    calvin.add_argument("--quality", type=int, default=0, help="0: lossless video (default); 1 ... 51: H.264 with loss")
+    bags.add_argument("bags", type=Path, nargs="+", help="rosbag2 folders or files")
+    bags.add_argument("--robot", default="gen3_2f85", help="what they were recorded on (default: %(default)s)")
+    bags.add_argument("--every", type=int, default=1, help="take each so-many-th frame (default: %(default)s)")
+    bags.add_argument("--quality", type=int, default=0, help="0: lossless video (default); 1 ... 51: H.264 with loss")
+    bags.add_argument(
+        "--all", action="store_true", help="take those without success too (recordings without a referee always count)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """The exit code: 0 well, 1 something is wrong with the dataset, 2 a wrong call."""
     console = Console(stderr=True)
     try:
+        if args.action == "from-bags":
+            return _from_bags(args, console)
+        if args.action == "from-calvin":
+            return _from_calvin(args, console)
         dataset = Dataset(args.folder)
-        return {"info": _info, "view": _view, "check": _check}[args.action](dataset, args, console)
-    except (DatasetError, VideoError, BadEpisode, OSError) as error:
+        actions = {"info": _info, "view": _view, "check": _check, "to-bag": _to_bag}
+        return actions[args.action](dataset, args, console)
+    except (DatasetError, VideoError, BadEpisode, BagError, ValueError, OSError) as error:
         console.print(f"gr2 dataset: {error}", style="red", highlight=False)
         return 2
 
@@ -111,3 +136,57 @@ def _check(dataset: Dataset, args: argparse.Namespace, console: Console) -> int:
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     print(f"{len(dataset)} episodes, {dataset.total_frames} frames read: {counts or 'nothing wrong was found'}")
     return 1 if findings else 0
+
+
+def _from_bags(args: argparse.Namespace, console: Console) -> int:
+    """Convert bag after bag; each is stored before the next is read."""
+    if args.every < 1:
+        raise ValueError(f"--every must be at least 1, got {args.every}")
+    writer: DatasetWriter | None = None
+    rejected = 0
+    for path in track(args.bags, "converting", console=console, transient=True):
+        result = convert(path, Alignment(every=args.every))
+        for report in result.reports:
+            print(report)
+        rejected += result.rejected
+        if not result.episodes:
+            print(f"{path}: no demonstrations")
+            continue
+        writer = writer or DatasetWriter(
+            args.folder, result.fps, args.robot, VideoFormat(args.quality), {"made_by": "gr2 dataset from-bags"}
+        )
+        if writer.fps != result.fps:
+            raise DatasetError(f"{path} was recorded at {result.fps} Hz, the dataset is at {writer.fps} Hz")
+        referee = any(episode.success_frame >= 0 for episode in result.episodes)
+        kept = [episode for episode in result.episodes if args.all or not referee or episode.success_frame >= 0]
+        writer.append(kept)
+        print(f"{path}: {len(kept)} demonstrations, {len(result.episodes) - len(kept)} without success left out")
+    print(f"{writer.episodes if writer else 0} demonstrations in {args.folder}; {rejected} rejected")
+    return 1 if rejected or writer is None else 0
+
+
+def _to_bag(dataset: Dataset, args: argparse.Namespace, _console: Console) -> int:
+    from gr2_tools.episode_to_bag import write_bag
+
+    if not 0 <= args.episode < len(dataset):
+        raise ValueError(f"there is no episode {args.episode}: the dataset has 0 … {len(dataset) - 1}")
+    path = write_bag(args.bag, dataset.read(args.episode), dataset.shape.joints, 1.0 / dataset.fps)
+    print(f"'{dataset.episodes[args.episode].instruction}': {path}")
+    return 0
+
+
+def _from_calvin(args: argparse.Namespace, console: Console) -> int:
+    from gr2_policy.data.calvin import FPS, ROBOT_ID, Calvin
+
+    source = Calvin(args.source)
+    writer = DatasetWriter(
+        args.folder, FPS, ROBOT_ID, VideoFormat(args.quality), {"made_by": "gr2 dataset from-calvin"}
+    )
+    shard: list[Episode] = []
+    for number in track(range(writer.episodes, len(source)), "importing", console=console, transient=True):
+        shard.append(source.read(number))
+        if len(shard) == _SHARD or number == len(source) - 1:
+            writer.append(shard)
+            shard = []
+    print(f"{writer.episodes} demonstrations in {args.folder}")
+    return 0
