@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={package: ["py.typed", "configs/*.yaml"]},
+    package_data={package: ["py.typed", "configs/*.yaml", "configs/recipes/*.yaml"]},
     install_requires=["numpy", "pyyaml"],
     extras_require={"model": ["rich", "safetensors", "torch", "transformers"], "test": ["pytest"]},
     data_files=[
@@ -18,6 +18,7 @@ setup(
     ],
     entry_points={
         "console_scripts": ["policy_node = gr2_policy.policy_node:main"],
+        "gr2.policies": ["gr2 = gr2_policy.gr2_backend:make_policy"],
     },
     zip_safe=False,
 )

@@ -170,7 +170,7 @@ class Transforms:
     def actions(self, chunk: ActionChunk, tool_position: np.ndarray, tool_orientation: np.ndarray) -> Tensor:
         """A chunk, or the beginning of one, seen from the current tool pose: (k, 7) float32, k <= horizon."""
         displacements = geometry.to_displacements(chunk.positions, chunk.orientations, tool_position, tool_orientation)
-        scaled = displacements / self._step_scales()[: len(displacements)]
+        scaled = displacements / self.step_scales()[: len(displacements)]
         actions = np.concatenate([scaled, np.asarray(chunk.gripper, float)[:, None]], axis=1)
         return torch.from_numpy(actions).float()
 
@@ -179,7 +179,7 @@ class Transforms:
     def chunk(self, actions: Tensor, tool_position: np.ndarray, tool_orientation: np.ndarray) -> ActionChunk:
         """The inverse of :meth:`actions`."""
         numbers = actions.detach().to("cpu", torch.float64).numpy()
-        displacements = numbers[:, :6] * self._step_scales()[: len(numbers)]
+        displacements = numbers[:, :6] * self.step_scales()[: len(numbers)]
         positions, orientations = geometry.from_displacements(displacements, tool_position, tool_orientation)
         return ActionChunk(self.chunk_dt, positions, orientations, numbers[:, 6].clip(0.0, 1.0))
 
@@ -206,7 +206,8 @@ class Transforms:
         positions, orientations = geometry.interpolate(times, previous.positions, previous.orientations, wanted)
         return ActionChunk(dt, positions, orientations, np.interp(wanted, times, previous.gripper))
 
-    def _step_scales(self) -> np.ndarray:
+    def step_scales(self) -> np.ndarray:
+        """What displacements of each step are divided by, (horizon, 6) [m], [rad]."""
         statistics = self._statistics()
         return np.repeat(np.stack([statistics.step_positions, statistics.step_rotations], axis=1), 3, axis=1)
 

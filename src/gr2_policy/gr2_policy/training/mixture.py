@@ -1,0 +1,102 @@
+"""Draws windows from several token stores: which one a sample is, is a function of the seed, the step and its index."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gr2_policy.data.writer import DatasetError
+from gr2_policy.training.settings import Source
+from gr2_policy.training.tokens import TokenStore, Window
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Which window a sample is: source, episode, first frame."""
+
+    source: int
+    episode: int
+    start: int
+
+
+class Mixture:
+    """Windows of T frames from weighted sources; within a source all its windows are as likely.
+
+    Args:
+        sources: what is drawn from.
+        stores: their tokens.
+        timesteps: T.
+        frame_dt: time from one frame of a window to the next [s].
+        seed: of the order.
+
+    Raises:
+        DatasetError: a source's rate does not fit, or nothing of it can be used.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], stores: Sequence[TokenStore], timesteps: int, frame_dt: float, seed: int
+    ) -> None:
+        if not sources:
+            raise DatasetError("there is nothing to learn from: no sources are given")
+        self.stores = list(stores)
+        self.timesteps, self._seed = timesteps, seed
+        weights = np.array([source.weight for source in sources], float)
+        self._weights = weights / weights.sum()
+        self._strides: list[int] = []
+        self._episodes: list[np.ndarray] = []
+        self._ends: list[np.ndarray] = []
+        for source, store in zip(sources, stores, strict=True):
+            stride = frame_dt * store.fps
+            if stride < 0.5 or abs(stride - round(stride)) > 0.01:
+                raise DatasetError(
+                    f"{source.folder} has {store.fps} frames a second: {frame_dt} s between frames is not a multiple"
+                )
+            self._strides.append(round(stride))
+            span = (timesteps - 1) * round(stride)
+            chosen = [i for i in _chosen(source, store) if store.episodes[i].length > span]
+            if not chosen:
+                raise DatasetError(f"{source.folder} has no episode of more than {span} frames that was asked for")
+            self._episodes.append(np.array(chosen))
+            self._ends.append(np.cumsum([store.episodes[i].length - span for i in chosen]))
+
+    @property
+    def windows(self) -> int:
+        """Number of different windows."""
+        return int(sum(ends[-1] for ends in self._ends))
+
+    def pick(self, step: int, index: int) -> Picked:
+        """The index-th sample of a step."""
+        random = np.random.default_rng((self._seed, step, index))
+        source = int(random.choice(len(self._weights), p=self._weights))
+        ends = self._ends[source]
+        place = int(random.integers(ends[-1]))
+        row = int(np.searchsorted(ends, place, side="right"))
+        start = place - (int(ends[row - 1]) if row else 0)
+        return Picked(source, int(self._episodes[source][row]), start)
+
+    def window(self, picked: Picked, views: Sequence[str], horizon: int = 0) -> Window:
+        """The window itself, its views in this order; ``horizon`` as in TokenStore.window."""
+        store = self.stores[picked.source]
+        stride = self._strides[picked.source]
+        window = store.window(picked.episode, picked.start, self.timesteps, stride, horizon)
+        return replace(window, tokens=window.tokens[:, [store.views.index(view) for view in views]])
+
+    def name(self, picked: Picked) -> str:
+        """For messages."""
+        episode = self.stores[picked.source].episodes[picked.episode]
+        return f"episode {episode.number} ('{episode.instruction}') from frame {picked.start} of source {picked.source}"
+
+
+def _chosen(source: Source, store: TokenStore) -> list[int]:
+    counts: dict[str, int] = defaultdict(int)
+    chosen = []
+    for index, episode in enumerate(store.episodes):
+        if source.tasks and episode.task not in source.tasks:
+            continue
+        counts[episode.task] += 1
+        if not source.episodes_per_task or counts[episode.task] <= source.episodes_per_task:
+            chosen.append(index)
+    return chosen

@@ -1,0 +1,347 @@
+"""The learning path, small: it goes on where it was, several processes are one, and what is wrong is named."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gr2_policy.data.episode import Episode
+from gr2_policy.data.reader import Dataset
+from gr2_policy.data.writer import DatasetError, DatasetWriter
+from gr2_policy.model.checkpoint import load_policy, load_tokenizer, save_tokenizer
+from gr2_policy.model.config import ConfigError
+from gr2_policy.model.gr2 import GR2
+from gr2_policy.model.text import pad_features
+from gr2_policy.model.transforms import Normalization, Transforms
+from gr2_policy.model.vqgan import VqGan
+from gr2_policy.training.loop import Progress, TrainingDiverged, train
+from gr2_policy.training.mixture import Mixture
+from gr2_policy.training.policy_stage import PolicyStage, fit_normalization
+from gr2_policy.training.recipe import load_recipe
+from gr2_policy.training.settings import Schedule, Settings, Source
+from gr2_policy.training.state import StateError, load_state
+from gr2_policy.training.tokenizer_stage import TokenizerStage
+from gr2_policy.training.tokens import TokenStore, store_folder, tokenise
+
+CPU = torch.device("cpu")
+RECIPE = load_recipe("nano")
+CONFIG = replace(RECIPE.model_config(), state_dropout=0.0)
+
+
+class Words:
+    """A text encoder made of nothing."""
+
+    identity = "words"
+    width = 384
+
+    def encode(self, instructions):  # type: ignore[no-untyped-def]
+        rows = [np.random.default_rng(sum(text.encode())).normal(size=(3, self.width)) for text in instructions]
+        return pad_features([torch.from_numpy(row).float() for row in rows])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A dot that moves as the tool does."""
+    folder = tmp_path_factory.mktemp("data") / "dots"
+    random = np.random.default_rng(0)
+    episodes = []
+    for seed in range(6):
+        length = 20 + seed
+        path = np.cumsum(random.normal(size=(length, 3)) * 0.01, axis=0) + [0.4, 0.0, 0.3]
+        states = np.column_stack([path, np.tile([0.0, 1.0, 0.0, 0.0], (length, 1)), np.arange(length) > 10])
+        images = {}
+        for view in ("head", "wrist"):
+            frames = np.full((length, 32, 32, 3), 90 if view == "head" else 150, np.uint8)
+            for index, (x, y, _) in enumerate(path):
+                row, column = (int(v) for v in np.clip([(x - 0.3) * 150, y * 150 + 15], 0, 27))
+                frames[index, row : row + 4, column : column + 4] = (230, 20, 20)
+            images[view] = frames
+        actions = np.vstack([states[1:], states[-1:]])
+        episodes.append(
+            Episode(
+                "move the dot",
+                f"task_{seed % 2}",
+                seed,
+                0.2 * np.arange(length),
+                images,
+                states,
+                actions,
+                np.zeros((length, 7)),
+            )
+        )
+    writer = DatasetWriter(folder, 5, "gen3_2f85")
+    writer.append(episodes)
+    return Dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> VqGan:
+    torch.manual_seed(0)
+    return VqGan(CONFIG.tokenizer).freeze()
+
+
+def settings(steps: int, **changes: object) -> Settings:
+    base = Settings(
+        schedule=Schedule(steps, warmup=2, rate=2e-3), batch=8, save_every=1000, sample_every=1000, log_every=1
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def policy_stage(dataset: Dataset, tokenizer: VqGan, name: str = "finetune") -> PolicyStage:
+    config = CONFIG if name == "finetune" else CONFIG.for_pretraining()
+    store = tokenise(dataset, tokenizer, Transforms.of(config), CPU)
+    mixture = Mixture([Source(str(dataset.folder))], [store], config.timesteps, config.frame_dt, 0)
+    transforms = Transforms.of(config)
+    if config.action:
+        transforms = Transforms.of(config, fit_normalization(mixture, config.action.horizon), "gen3_2f85", "space")
+    torch.manual_seed(0)
+    return PolicyStage(name, GR2(config, tokenizer), Words(), transforms, mixture, {"from": "dots"})
+
+
+def test_losses_fall_and_the_checkpoint_can_be_used(dataset: Dataset, tokenizer: VqGan, tmp_path: Path) -> None:
+    words: list[Progress] = []
+    outcome = train(
+        policy_stage(dataset, tokenizer), settings(40, sample_every=20), tmp_path / "run", words.append, cpu=True
+    )
+    assert (outcome.step, outcome.finished) == (40, True)
+    first, last = (np.mean([word.figures["loss"] for word in part]) for part in (words[:8], words[-8:]))
+    assert last < 0.8 * first
+    assert set(words[-1].figures) >= {"video", "pose", "gripper", "kl", "changed_accuracy", "gradient_norm"}
+    model, transforms, card = load_policy(tmp_path / "run", tokenizer, "words")
+    assert transforms.robot_id == "gen3_2f85"
+    assert card.data == {"from": "dots"}
+    assert (tmp_path / "run" / "imagined.png").stat().st_size > 500
+    assert any((tmp_path / "run" / "curves").iterdir())
+    state = load_file(next((tmp_path / "run").glob("state-*")))
+    for name, value in model.weights().items():  # what is kept is the average
+        np.testing.assert_array_equal(value.numpy(), state[f"ema.model.{name}"].numpy())
+
+
+@pytest.mark.parametrize("name", ["pretrain", "finetune"])
+def test_an_interrupted_run_takes_the_same_steps(name: str, dataset: Dataset, tokenizer: VqGan, tmp_path: Path) -> None:
+    train(policy_stage(dataset, tokenizer, name), settings(10), tmp_path / "whole", cpu=True)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    outcome = train(policy_stage(dataset, tokenizer, name), settings(10), tmp_path / "parts", interrupt, cpu=True)
+    assert (outcome.step, outcome.finished) == (4, False)
+    assert train(policy_stage(dataset, tokenizer, name), settings(10), tmp_path / "parts", cpu=True).finished
+    whole, parts = (load_file(next((tmp_path / run).glob("state-*"))) for run in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    for key, value in whole.items():
+        np.testing.assert_array_equal(value.numpy(), parts[key].numpy(), err_msg=key)
+
+
+def test_parts_of_a_batch_make_the_same_step(dataset: Dataset, tokenizer: VqGan, tmp_path: Path) -> None:
+    """Of the video loss: its mean over a batch is nearly that of the means of its parts."""
+    for name, accumulate in (("one", 1), ("four", 4)):
+        train(
+            policy_stage(dataset, tokenizer, "pretrain"), settings(1, accumulate=accumulate), tmp_path / name, cpu=True
+        )
+    one, four = (load_file(next((tmp_path / run).glob("state-*"))) for run in ("one", "four"))
+    key = "optimiser.exp_avg.model.trunk.norm.weight"
+    np.testing.assert_allclose(four[key], one[key], rtol=0.3, atol=1e-4)
+
+
+_TWO = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_training as t
+from gr2_policy.data.reader import Dataset
+from gr2_policy.model.checkpoint import load_tokenizer
+t.train(t.policy_stage(Dataset(Path(sys.argv[2])), load_tokenizer(Path(sys.argv[3]))[0], "pretrain"),
+        t.settings(6), Path(sys.argv[4]), cpu=True)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(dataset: Dataset, tokenizer: VqGan, tmp_path: Path) -> None:
+    save_tokenizer(tmp_path / "tokenizer", tokenizer)
+    train(policy_stage(dataset, tokenizer, "pretrain"), settings(6), tmp_path / "one", cpu=True)
+    script = tmp_path / "two.py"
+    script.write_text(_TWO)
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script)]
+    command += [str(Path(__file__).parent), str(dataset.folder), str(tmp_path / "tokenizer"), str(tmp_path / "two")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_file(next((tmp_path / run).glob("state-*"))) for run in ("one", "two"))
+    for key, value in one.items():
+        if key.startswith("model.") and "tokenizer" not in key:
+            np.testing.assert_allclose(two[key], value, rtol=0.05, atol=2e-3, err_msg=key)
+
+
+def test_what_diverges_is_named_and_the_state_before_stays(dataset: Dataset, tokenizer: VqGan, tmp_path: Path) -> None:
+    train(policy_stage(dataset, tokenizer), settings(4, save_every=2), tmp_path / "run", minutes=1e-9, cpu=True)
+    stage = policy_stage(dataset, tokenizer)
+    inner = stage.batch
+
+    def poisoned(step: int, indices: range, device: torch.device):  # type: ignore[no-untyped-def]
+        part = inner(step, indices, device)
+        if step == 3:
+            part.data.state[0, 0, 0] = float("nan")
+        return part
+
+    stage.batch = poisoned  # type: ignore[method-assign]
+    with pytest.raises(TrainingDiverged, match=r"step 3: the loss is nan; samples episode \d \('move the dot'\)"):
+        train(stage, settings(4, save_every=2), tmp_path / "run", cpu=True)
+    kept = json.loads((tmp_path / "run" / "state.json").read_text())
+    assert kept["step"] == 2
+
+
+def test_another_run_in_the_folder_is_refused(dataset: Dataset, tokenizer: VqGan, tmp_path: Path) -> None:
+    train(policy_stage(dataset, tokenizer, "pretrain"), settings(1), tmp_path, cpu=True)
+    with pytest.raises(StateError, match="other settings"):
+        train(policy_stage(dataset, tokenizer, "pretrain"), settings(1, batch=4), tmp_path, cpu=True)
+    state = next(tmp_path.glob("state-*.safetensors"))
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(StateError, match=r"state\.json cannot be taken up"):
+        load_state(tmp_path, "any")
+
+
+def test_the_tokenizer_learns_and_goes_on(dataset: Dataset, tmp_path: Path) -> None:
+    def stage() -> TokenizerStage:
+        torch.manual_seed(0)
+        return TokenizerStage(VqGan(CONFIG.tokenizer), RECIPE.tokenizer.losses, [dataset], [1.0], 60, 0, crop=16)
+
+    words: list[Progress] = []
+    train(stage(), settings(60), tmp_path / "whole", words.append, cpu=True)
+    assert words[-1].figures["reconstruction"] < 0.5 * words[0].figures["reconstruction"]
+    outcome = train(
+        stage(),
+        settings(60),
+        tmp_path / "parts",
+        lambda p: p.step == 30 and os.kill(os.getpid(), signal.SIGTERM),
+        cpu=True,
+    )
+    assert outcome.step == 30
+    train(stage(), settings(60), tmp_path / "parts", cpu=True)
+    whole, parts = (load_tokenizer(tmp_path / run)[0] for run in ("whole", "parts"))
+    assert whole.identity() == parts.identity()
+
+
+def test_the_critic_takes_part_from_its_step(dataset: Dataset, tmp_path: Path) -> None:
+    losses = replace(RECIPE.tokenizer.losses, adversarial_from=2, discriminator_width=8)
+    torch.manual_seed(0)
+    stage = TokenizerStage(VqGan(CONFIG.tokenizer), losses, [dataset], [1.0], 6, 0, crop=16)
+    before = {name: value.clone() for name, value in stage.module.losses.named_parameters()}
+    words: list[Progress] = []
+    train(stage, settings(6), tmp_path, words.append, cpu=True)
+    assert ["critic" in word.figures for word in words] == [False, False, True, True, True, True]
+    assert all(
+        (before[name] != value).any() for name, value in stage.module.losses.named_parameters() if value.ndim > 1
+    )
+
+
+# --- data ---
+
+
+def test_tokens_are_those_of_serving_and_made_once(dataset: Dataset, tokenizer: VqGan) -> None:
+    transforms = Transforms.of(CONFIG)
+    tokenise(dataset, tokenizer, transforms, CPU)
+    files = {path: path.stat().st_mtime_ns for path in store_folder(dataset.folder, tokenizer).iterdir()}
+    store = tokenise(dataset, tokenizer, Transforms.of(CONFIG.for_pretraining()), CPU)
+    assert files == {path: path.stat().st_mtime_ns for path in store_folder(dataset.folder, tokenizer).iterdir()}
+    episode = dataset.read(3)
+    window = store.window(3, 5, 3, 2, horizon=8)
+    for row, frame in enumerate((5, 7, 9)):
+        seen = transforms.images({view: images[frame] for view, images in episode.images.items()})
+        np.testing.assert_array_equal(window.tokens[row], tokenizer.encode(seen).numpy())
+    assert window.chunks is not None
+    assert window.known is not None
+    np.testing.assert_allclose(window.chunks[1, :, :3], episode.actions[7:15, :3], rtol=1e-6)
+    late = store.window(3, len(episode) - 4, 2, 1, horizon=8)
+    assert late.known is not None
+    np.testing.assert_array_equal(late.known.sum(axis=1), [4, 3])  # beyond the end nothing is known
+
+
+def test_an_interrupted_tokenisation_goes_on(
+    dataset: Dataset, tokenizer: VqGan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    other = VqGan(CONFIG.tokenizer).freeze()
+    monkeypatch.setattr("gr2_policy.training.tokens._EPISODES", 2)
+
+    def stop(done: int, _total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tokenise(dataset, other, Transforms.of(CONFIG), CPU, stop)
+    assert len(TokenStore(store_folder(dataset.folder, other)).episodes) == 4
+    assert len(tokenise(dataset, other, Transforms.of(CONFIG), CPU).episodes) == 6
+
+
+def test_the_mixture_draws_as_it_should(dataset: Dataset, tokenizer: VqGan) -> None:
+    store = tokenise(dataset, tokenizer, Transforms.of(CONFIG), CPU)
+    sources = [Source("a", 3.0, tasks=("task_0",)), Source("b", 1.0, episodes_per_task=1)]
+    mixture = Mixture(sources, [store, store], 2, 0.4, 7)
+    picked = [mixture.pick(step, index) for step in range(40) for index in range(20)]
+    share = np.mean([item.source == 0 for item in picked])
+    assert 0.68 < share < 0.82
+    assert {item.episode for item in picked if item.source == 0} == {0, 2, 4}
+    assert {item.episode for item in picked if item.source == 1} == {0, 1}
+    starts = [item.start for item in picked if item.episode == 0]
+    assert min(starts) == 0
+    assert max(starts) == 20 - 1 - 2  # two frames, 0.4 s apart at 5 Hz
+    assert mixture.pick(3, 4) == Mixture(sources, [store, store], 2, 0.4, 7).pick(3, 4)
+    with pytest.raises(DatasetError, match="not a multiple"):
+        Mixture(sources, [store, store], 2, 0.3, 7)
+    with pytest.raises(DatasetError, match="no episode"):
+        Mixture([Source("c", tasks=("juggle",))], [store], 2, 0.4, 7)
+
+
+def test_normalisation_is_of_the_demonstrations(dataset: Dataset, tokenizer: VqGan) -> None:
+    store = tokenise(dataset, tokenizer, Transforms.of(CONFIG), CPU)
+    mixture = Mixture([Source("a")], [store], 2, 0.2, 0)
+    found = fit_normalization(mixture, 8)
+    assert isinstance(found, Normalization)
+    positions = np.concatenate([dataset.read(i, images=False).states[:, :3] for i in range(6)])
+    np.testing.assert_allclose(found.position_mean, positions.mean(axis=0), atol=1e-6)
+    assert found.step_positions[7] > found.step_positions[0]  # a random walk gets further
+
+
+def test_recipes_are_strict() -> None:
+    assert load_recipe("mini", {"finetune.batch": 4}).finetune.settings.batch == 4
+    assert load_recipe("mini", {"finetune.schedule.steps": 7}).finetune.settings.schedule.steps == 7
+    assert load_recipe("nano", {"model.overrides.trunk.layers": 1}).model_config().trunk.layers == 1
+    with pytest.raises(ConfigError, match=r"finetune\.settings\.bach is unknown"):
+        load_recipe("mini", {"finetune.bach": 4})
+    with pytest.raises(ConfigError, match="no recipe 'maxi'"):
+        load_recipe("maxi")
+    with pytest.raises(ConfigError, match="multiple of accumulate"):
+        load_recipe("mini", {"finetune.accumulate": 7})
+
+
+def test_the_rate_rises_and_falls() -> None:
+    schedule = Schedule(100, warmup=10, rate=1.0, floor=0.1)
+    rates = [schedule.factor(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)
+    assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(rates[10:]))
