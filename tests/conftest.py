@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +24,23 @@ from gr2_bringup.supervisor import Supervisor
 IMAGE = 128  # [pixel] small images leave the two cores of a test machine to the controller
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of these tests."""
+    parser.addoption("--faults-report", default="", help="file for the table of faults, as measured")
+
+
 class RunningStack:
     """A started stack with a director in it, and the arm's motion as it happened.
 
     Attributes:
+        nodes: what was started.
         director: a node in the stack's domain.
         motion: (arrival time on the steady clock [s], stamp [s], positions (7,) [rad], velocities (7,) [rad/s]).
         states: (arrival time on the steady clock [s], state of the controller), changes only.
     """
 
-    def __init__(self, nodes: list[stack.Node], domain: int, folder: Path) -> None:
+    def __init__(self, nodes: list[stack.Node], domain: int, folder: Path, joint_states: str = "/joint_states") -> None:
+        self.nodes = nodes
         self.folder = folder
         self.domain = domain
         self.env = dict(os.environ) | {"ROS_DOMAIN_ID": str(domain)}
@@ -42,7 +50,7 @@ class RunningStack:
         self.supervisor.start()
         self.director = Director("gr2_test", domain_id=domain)
         node = self.director.node
-        node.create_subscription(JointState, "/joint_states", self._on_joints, qos_profile_sensor_data)
+        node.create_subscription(JointState, joint_states, self._on_joints, qos_profile_sensor_data)
         node.create_subscription(WbcStatus, "/wbc_status", self._on_status, 10)
 
     def _on_joints(self, message: JointState) -> None:
@@ -98,8 +106,8 @@ class RunningStack:
         assert killed == [], self.logs()
 
 
-@pytest.fixture
-def domain() -> Iterator[int]:
+@contextmanager
+def own_domain() -> Iterator[int]:
     """A ROS domain that nobody else on this machine uses.
 
     Processes that were killed leave shared memory behind, into which messages for their successors in the same domain
@@ -111,18 +119,41 @@ def domain() -> Iterator[int]:
         yield int(number)
 
 
-@pytest.fixture
-def start(domain: int, tmp_path: Path) -> Iterator[Callable[..., RunningStack]]:
-    """Starts stacks: ``start(task=…, seed=…)`` simulated, or ``start(nodes=[…])``."""
+@contextmanager
+def starter(domain: int, folder: Path) -> Iterator[Callable[..., RunningStack]]:
+    """Starts stacks in a domain, their logs below a folder, and stops them at the end."""
     running: list[RunningStack] = []
 
-    def begin(nodes: list[stack.Node] | None = None, **given: object) -> RunningStack:
+    def begin(
+        nodes: list[stack.Node] | None = None, joint_states: str = "/joint_states", **given: object
+    ) -> RunningStack:
         values = stack.defaults(stack.SIMULATION) | {"image_width": IMAGE, "image_height": IMAGE} | given
-        folder = tmp_path / f"stack{len(running)}"
-        one = RunningStack(stack.simulation(values) if nodes is None else nodes, domain, folder)
+        chosen = stack.simulation(values) if nodes is None else nodes
+        one = RunningStack(chosen, domain, folder / f"stack{len(running)}", joint_states)
         running.append(one)
         return one
 
     yield begin
     for one in running:
         one.stop()
+
+
+@pytest.fixture
+def domain() -> Iterator[int]:
+    """A ROS domain for this test."""
+    with own_domain() as number:
+        yield number
+
+
+@pytest.fixture
+def start(domain: int, tmp_path: Path) -> Iterator[Callable[..., RunningStack]]:
+    """Starts stacks: ``start(task=…, seed=…)`` simulated, or ``start(nodes=[…])``."""
+    with starter(domain, tmp_path) as begin:
+        yield begin
+
+
+@pytest.fixture(scope="module")
+def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningStack]]:
+    """As ``start``, for one stack that all tests of a file use."""
+    with own_domain() as number, starter(number, tmp_path_factory.mktemp("shared")) as begin:
+        yield begin

@@ -25,7 +25,7 @@ setup(
         (f"share/{package}", ["package.xml"]),
     ],
     entry_points={
-        "console_scripts": ["wbc_node = gr2_wbc.wbc_node:main"],
+        "console_scripts": ["wbc_node = gr2_wbc.program:main"],
     },
     zip_safe=False,
 )

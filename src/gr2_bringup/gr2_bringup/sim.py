@@ -5,6 +5,7 @@ examples:
   ./gr2 sim                                   up until Ctrl-C; type instructions, or ./gr2 say "…" elsewhere
   ./gr2 sim --headless --instruction "put the red block in the bin" --timeout 120
   ./gr2 sim --headless --instruction "open the drawer" --keep --seed 7
+  ./gr2 sim --policy gr2 --untrained mini     the model itself, with random weights: nonsense, inside every bound
 
 exit codes:
   0  the referee saw the instruction carried out (or the stack was ended by hand)
@@ -33,7 +34,7 @@ from gr2_bringup.supervisor import MissingExecutable, Supervisor
 
 SUCCESS, FAILED, WRONG_CALL, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 READY_TIMEOUT = 60.0  # [s]
-OWN = {"record", "viewer"}  # arguments of the stack that this verb sets itself
+OWN = {"record", "viewer", "console", "console_open"}  # arguments of the stack that this verb sets itself
 
 
 class StackEnded(RuntimeError):
@@ -48,11 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``gr2 sim``."""
     parser.add_argument("--instruction", help="say this as soon as the stack is ready, then wait for the referee")
     parser.add_argument("--timeout", type=float, default=120.0, help="simulated seconds for it (default: %(default)s)")
-    parser.add_argument("--headless", action="store_true", help="no window")
+    parser.add_argument("--headless", action="store_true", help="no window, and the console is not opened")
     parser.add_argument("--keep", action="store_true", help="stay up afterwards, for ./gr2 say")
     parser.add_argument("--domain", type=int, default=None, help="ROS domain (default: ROS_DOMAIN_ID or 0)")
     parser.add_argument("--runs", type=Path, default=None, help="folder for bags and logs (default: runs/)")
     parser.add_argument("--no-bag", action="store_true", help="do not record")
+    parser.add_argument("--no-console", action="store_true", help="no operator's console (a web page)")
     group = parser.add_argument_group("the stack (same names as the launch arguments)")
     for argument in stack.SIMULATION:
         if argument.name not in OWN:
@@ -83,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     folder = run_folder(args.runs, args.instruction or "session")
     values["record"] = "" if args.no_bag else str(folder / "bag")
     values["viewer"] = wants_window(args.headless)
+    values["console"], values["console_open"] = not args.no_console, values["viewer"]
     try:
         with domain_lock(args.domain):
             return run_stack(args, values, folder)

@@ -57,10 +57,26 @@ class Argument:
 
 COMMON = (
     Argument("policy", "teacher", "policy to run, by its name in the entry-point group gr2.policies"),
+    Argument("checkpoint", "", "folder with the weights of policy gr2; empty: those that ship"),
+    Argument("untrained", "", "size to run policy gr2 in with random weights instead: nano, mini, S, B, L, XL"),
+    Argument("policy_options", "", "more settings of the policy, e.g. device=cuda,seed=1 (docs/runtime.md)"),
     Argument("replan_rate", 5.0, "chunks per second"),
+    Argument("delay", -1.0, "time from an image to its chunk that the policy is told [s]; negative: as measured"),
+    Argument("imagination_rate", 1.0, "imagined instants per second, of a policy that can imagine; 0: none"),
+    Argument(
+        "surprise_action",
+        "none",
+        "what follows when reality leaves what was imagined: nothing, a plan at once, or rest until it is as expected",
+        choices=("none", "replan", "hold"),
+    ),
+    Argument("surprise_threshold", 6.0, "surprise (in spreads above the median) from which that follows"),
     Argument("image_width", 256, "width of both camera images [pixel]"),
     Argument("image_height", 256, "height of both camera images [pixel]"),
     Argument("record", "", "folder to record a rosbag2 into; empty records nothing"),
+    Argument("console", False, "serve the operator's console, a web page"),
+    Argument("console_host", "127.0.0.1", "address that it listens on; beyond this machine it asks for a token"),
+    Argument("console_port", 8090, "port that it listens on, or the next free one"),
+    Argument("console_open", False, "open it in a browser"),
 )
 SIMULATION = COMMON + (
     Argument("simulator", "mujoco", "simulator to run", choices=("mujoco",)),
@@ -172,7 +188,7 @@ def simulation(values: Mapping[str, object]) -> list[Node]:
     if values["viewer"]:
         scene = {"scene": values["scene"]}
         nodes.append(Node("gr2_sim", "viewer_node", "viewer", parameters=scene, required=False))
-    return nodes + _recorder(values, use_sim_time=True)
+    return nodes + _console(values) + _recorder(values, use_sim_time=True)
 
 
 def real(values: Mapping[str, object]) -> list[Node]:
@@ -205,16 +221,20 @@ def real(values: Mapping[str, object]) -> list[Node]:
         ),
         _policy(values, use_sim_time=False, remappings=cameras),
     ]
-    return nodes + _recorder(values, use_sim_time=False, remappings=cameras)
+    return nodes + _console(values, cameras) + _recorder(values, use_sim_time=False, remappings=cameras)
 
 
 def _policy(values: Mapping[str, object], use_sim_time: bool, remappings: tuple[tuple[str, str], ...] = ()) -> Node:
-    names = ("policy", "replan_rate", "image_width", "image_height")
+    runtime = ("policy", "replan_rate", "image_width", "image_height", "delay")
+    names = (*runtime, "imagination_rate", "surprise_action", "surprise_threshold")
+    options = [f"{name}={values[name]}" for name in ("checkpoint", "untrained") if values[name]]
+    options += [item.strip() for item in str(values["policy_options"]).split(",") if item.strip()]
     return Node(
         "gr2_policy",
         "policy_node",
         "policy",
-        parameters={name: values[name] for name in names} | {"use_sim_time": use_sim_time},
+        parameters={name: values[name] for name in names}
+        | {"policy_options": options or [""], "use_sim_time": use_sim_time},
         remappings=remappings,
     )
 
@@ -234,6 +254,14 @@ def _recorder(
             required=False,
         )
     ]
+
+
+def _console(values: Mapping[str, object], remappings: tuple[tuple[str, str], ...] = ()) -> list[Node]:
+    if not values["console"]:
+        return []
+    parameters = {name: values[f"console_{name}"] for name in ("host", "port", "open")}
+    parameters |= {name: values[name] for name in ("scene", "robot") if name in values}
+    return [Node("gr2_tools", "console_node", "console", (), parameters, remappings, required=False)]
 
 
 def share_folder() -> Path:

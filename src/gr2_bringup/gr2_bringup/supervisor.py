@@ -63,6 +63,8 @@ def _yaml(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_yaml(item) for item in value) + "]"
     if isinstance(value, float):
         return repr(value) if "." in repr(value) or "e" in repr(value) else f"{value!r}.0"
     return str(value)

@@ -31,6 +31,15 @@ def test_recorder_only_on_request_and_its_death_stops_nothing() -> None:
     assert str(recorder.parameters["output"]).endswith("/somewhere")
 
 
+def test_console_only_on_request_on_this_machine_alone_and_its_death_stops_nothing() -> None:
+    assert not [n for n in simulation() + real() if n.name == "console"]
+    for nodes in (simulation(console=True), real(console=True, head_camera="/camera")):
+        (console,) = [n for n in nodes if n.name == "console"]
+        assert not console.required
+        assert console.parameters["host"] == "127.0.0.1"
+    assert ("/head_camera/image_raw", "/camera/image_raw") in console.remappings
+
+
 def test_only_the_simulated_arm_may_jump() -> None:
     def parameters(nodes: list[stack.Node]) -> dict:
         (file,) = next(n for n in nodes if n.name == "wbc").parameter_files
@@ -79,13 +88,31 @@ def test_text_becomes_typed_values() -> None:
 
 def test_command_line_is_what_ros2_run_would_take(tmp_path) -> None:  # type: ignore[no-untyped-def]
     node = stack.Node(
-        "p", "exe", "me", ("a.yaml",), {"text": "it's", "flag": True, "real": 2.0, "whole": 3}, (("/a", "/b"),)
+        "p",
+        "exe",
+        "me",
+        ("a.yaml",),
+        {"text": "it's", "flag": True, "real": 2.0, "whole": 3, "list": ["a=1", "b=2"]},
+        (("/a", "/b"),),
     )
     command = command_line(node, tmp_path / "exe", tmp_path)
     assert command[:4] == [str(tmp_path / "exe"), "--ros-args", "-r", "__node:=me"]
     assert command[4:6] == ["-r", "/a:=/b"]
     assert command[6:8] == ["--params-file", str(tmp_path / "a.yaml")]
-    assert command[9::2] == ["text:='it''s'", "flag:=true", "real:=2.0", "whole:=3"]
+    assert command[9::2] == ["text:='it''s'", "flag:=true", "real:=2.0", "whole:=3", "list:=['a=1', 'b=2']"]
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ({}, [""]),
+        ({"untrained": "mini"}, ["untrained=mini"]),
+        ({"checkpoint": "/w", "policy_options": "seed=1, device=cuda"}, ["checkpoint=/w", "seed=1", "device=cuda"]),
+    ],
+)
+def test_settings_of_the_policy_reach_it_in_both_stacks(given: dict, options: list[str]) -> None:
+    for nodes in (simulation(**given), real(**given)):
+        assert next(n for n in nodes if n.name == "policy").parameters["policy_options"] == options
 
 
 def test_missing_executable_is_named(tmp_path) -> None:  # type: ignore[no-untyped-def]

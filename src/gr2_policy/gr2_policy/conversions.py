@@ -5,6 +5,7 @@ Only attributes of the messages are used, so nothing of ROS is imported until a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from gr2_policy.policy import ActionChunk, Observation, Policy, SceneTruth
 from gr2_policy.runtime.image import to_rgb
 from gr2_policy.runtime.observation_buffer import StateSample
+from gr2_policy.runtime.surprise import Surprise
 
 
 def seconds(stamp: Any) -> float:
@@ -125,4 +127,41 @@ def withdrawal(stamp: Any, policy: Policy, session: str, sequence: int) -> Any:
     message.session = session
     message.model_id = str(policy.model_id)
     message.dt = float(policy.chunk_dt)
+    return message
+
+
+def image_message(image: np.ndarray, stamp: float, frame_id: str) -> Any:
+    """A sensor_msgs/Image of (height, width, 3) uint8 RGB."""
+    from sensor_msgs.msg import Image
+
+    height, width = image.shape[:2]
+    message = Image(height=int(height), width=int(width), encoding="rgb8", step=3 * int(width))
+    message.header.stamp = time_message(stamp)
+    message.header.frame_id = frame_id
+    message.data.frombytes(np.ascontiguousarray(image).tobytes())
+    return message
+
+
+def surprise_message(surprise: Surprise, frame_id: str) -> Any:
+    """A gr2_msgs/Surprise."""
+    from gr2_msgs.msg import Surprise as Message
+
+    message = Message(camera=surprise.camera, settled=bool(surprise.settled))
+    message.header.stamp = time_message(surprise.stamp)
+    message.header.frame_id = frame_id
+    for name in ("horizon", "token_distance", "pixel_distance", "token_score", "pixel_score", "score"):
+        setattr(message, name, float(getattr(surprise, name)))
+    return message
+
+
+def diagnostic_message(
+    stamp: Any, name: str, hardware: str, level: bytes, text: str, values: Mapping[str, object]
+) -> Any:
+    """A diagnostic_msgs/DiagnosticArray with one status."""
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    message = DiagnosticArray()
+    message.header.stamp = stamp
+    message.status.append(DiagnosticStatus(level=level, name=name, message=text, hardware_id=hardware, values=pairs))
     return message

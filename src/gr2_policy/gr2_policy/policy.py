@@ -2,12 +2,13 @@
 
 A policy is found by name through the entry-point group ``gr2.policies``; the entry point is a factory
 ``make_policy(**options) -> Policy``. The runtime calls :meth:`Policy.reset` once per instruction and then
-:meth:`Policy.infer` for each observation at the replanning rate, always from one and the same thread.
+:meth:`Policy.infer` for each observation at the replanning rate, always from one and the same thread. What a policy can
+do beyond that (:class:`WarmsUp`, :class:`Commits`, :class:`Imagines`) the runtime finds out from its methods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
@@ -64,6 +65,8 @@ class Observation:
         joint_positions: (n,) [rad], arm joints in the robot's order.
         history: earlier observations, oldest first, without a history of their own.
         truth: ground truth; None unless the policy is privileged.
+        delay: time from the stamp until the chunk will take over [s], as the runtime has measured it; what the chunk
+            before does until then will happen whatever the policy says. 0: unknown.
     """
 
     stamp: float
@@ -75,6 +78,7 @@ class Observation:
     joint_positions: np.ndarray
     history: tuple[Observation, ...] = field(default=())
     truth: SceneTruth | None = None
+    delay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class ActionChunk:
 
 @runtime_checkable
 class Policy(Protocol):
-    """A policy behind the runtime.
+    """A policy behind the runtime. One that everybody should know something about has an attribute ``notice``, too.
 
     Attributes:
         model_id: who computes the chunks, published with each of them.
@@ -142,6 +146,85 @@ class Policy(Protocol):
 
         Raises:
             PolicyError: no chunk can be made from this observation.
+        """
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """How long a policy took before anything depended on it.
+
+    Attributes:
+        first: its first inference [s].
+        steady: median of the ones after it [s].
+        imagination: one imagined instant [s]; 0 if none was asked for.
+    """
+
+    first: float
+    steady: float
+    imagination: float = 0.0
+
+
+@runtime_checkable
+class WarmsUp(Protocol):
+    """A policy whose first inferences are slower than later ones."""
+
+    def warm_up(self, observation: Observation, imagine: bool) -> WarmUp:
+        """Infer, and imagine if asked to, from observations of this shape, and forget it. Same thread as ``infer``."""
+
+
+@runtime_checkable
+class Commits(Protocol):
+    """A policy whose chunks go on from the chunk before, see :attr:`Observation.delay`."""
+
+    def discard(self) -> None:
+        """The last chunk is not being followed: the next one is not bound by it. Same thread as ``infer``."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All cameras at one instant, as an imagining policy sees or foresees them.
+
+    Attributes:
+        stamp: the instant [s].
+        tokens: camera name -> (n,) integer image tokens.
+        images: camera name -> (h, w, 3) uint8 RGB, at the policy's own resolution.
+    """
+
+    stamp: float
+    tokens: Mapping[str, np.ndarray]
+    images: Mapping[str, np.ndarray]
+
+
+@runtime_checkable
+class Imagines(Protocol):
+    """A policy that can say what the cameras will see.
+
+    Attributes:
+        frame_dt: how far ahead it imagines [s].
+    """
+
+    frame_dt: float
+
+    def fork(self) -> object:
+        """What it has seen so far, set aside; the fork before is used up by this. Same thread as ``infer``.
+
+        Raises:
+            PolicyError: nothing was seen yet.
+        """
+
+    def imagine(self, fork: object, between: Callable[[], None]) -> Frame:
+        """The next instant after a fork. On another thread, beside ``infer``.
+
+        Args:
+            fork: the newest one.
+            between: called between short steps, to wait or, by raising, to give up.
+        """
+
+    def look(self, observation: Observation) -> Frame:
+        """An observation as imagination would have it. On the thread of ``imagine``.
+
+        Raises:
+            PolicyError: the observation cannot be used.
         """
 
 

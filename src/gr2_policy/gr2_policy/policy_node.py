@@ -1,11 +1,13 @@
 """The policy as a lifecycle node: messages in, chunks out. The thinking is in :mod:`gr2_policy.runtime`.
 
-configure loads the policy and asks the controller for a session (the activation handshake), activate starts to
-publish chunks. With ``autostart`` the node does both by itself and again whenever the controller was restarted.
+configure loads the policy, warms it up and asks the controller for a session (the activation handshake), activate
+starts to publish chunks. With ``autostart`` the node does both by itself and again whenever the controller was
+restarted. All of it is explained in docs/runtime.md.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -14,9 +16,8 @@ from functools import partial
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from gr2_msgs.msg import RobotState, SceneTruth, TrajectoryChunk, WbcStatus
-from gr2_msgs.srv import ActivatePolicy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from gr2_msgs.msg import RobotState, SceneTruth, WbcStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -27,25 +28,22 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from gr2_policy import conversions
+from gr2_policy.chunk_outlet import ChunkOutlet
+from gr2_policy.handshake import Handshake
+from gr2_policy.imagination_outlet import ImaginationOutlet
 from gr2_policy.instruction import BadInstruction, clean
-from gr2_policy.policy import ActionChunk, Observation, Policy, UnknownPolicy, load_policy
+from gr2_policy.parameters import PARAMETERS
+from gr2_policy.policy import Imagines, Policy, UnknownPolicy, load_policy
+from gr2_policy.runtime.camera_watch import CameraWatch
+from gr2_policy.runtime.delivery import DeliveryConfig
 from gr2_policy.runtime.image import BadImage
 from gr2_policy.runtime.observation_buffer import BufferConfig, ObservationBuffer
-from gr2_policy.runtime.worker import InferenceWorker
+from gr2_policy.runtime.surprise_gate import GateConfig, Reaction
+from gr2_policy.runtime.worker import InferenceWorker, Result
+from gr2_policy.warming import blank_observation, warm_up
 
 CAMERAS = {"head": "/head_camera/image_raw", "wrist": "/wrist_camera/image_raw"}
 QUIET = 2.0  # [s] between two complaints about the same topic
-PARAMETERS: dict[str, object] = {
-    "policy": "teacher",  # name in the entry-point group gr2.policies
-    "policy_options": [""],  # "key=value" strings, given to the policy's factory
-    "robot_id": "gen3_2f85",  # what this stack drives; the policy must have been made for it
-    "replan_rate": 5.0,  # [Hz] chunks per second of image time
-    "image_width": 256,  # [pixel] 0: any
-    "image_height": 256,
-    "image_timeout": 1.0,  # [s] a camera silent for longer is reported, and no chunk is made meanwhile
-    "autostart": True,
-    "handshake": True,  # false: run without a controller, e.g. on a replayed bag; a controller refuses such chunks
-}
 
 
 class PolicyNode(LifecycleNode):
@@ -62,31 +60,27 @@ class PolicyNode(LifecycleNode):
         self._instruction = ""
         self._instruction_problem = ""
         self._last_instruction_source: tuple[int, str] | None = None
-        self._session = ""
-        self._handshake: rclpy.task.Future | None = None
-        self._handshake_sent = 0.0
-        self._refused = ""
-        self._wbc_session: str | None = None
-        self._session_confirmed = False
-        self._sequence = 0
-        self._publishing = threading.Lock()  # chunks come from the worker's thread, withdrawals from this one
+        self._handshake = Handshake(self, wanted=bool(self._value("handshake")))
+        self._unfit = ""  # why no policy can be activated
+        self.loading = False
         self._turn = -1  # of the newest observation, counted in replanning periods
+        self._replan = False  # use the next observation, due or not
+        self._time_jumps = 0
         self._autostart = bool(self._value("autostart"))
-        self._active_since = time.monotonic()
-        self._image_seen: dict[str, float] = {}
-        self._silent: set[str] = set()
+        self._cameras = CameraWatch(CAMERAS)
         self._complained: dict[str, float] = {}
         self._bad_images = 0
         self._bad_messages = 0
-        self._chunks = 0
-        self._chunk_age = 0.0
+        self._frame_ids: dict[str, str] = {}
+        self._chunks = ChunkOutlet(self, lambda: self._handshake.session, self._wanted, self._complain)
         self._connect()
+        gate = GateConfig(*(self._value(f"surprise_{name}") for name in ("action", "threshold", "calm")))
+        self._imagination = ImaginationOutlet(self, self._frame_ids, gate, self._on_surprise)
 
     def _connect(self) -> None:
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         for camera, topic in CAMERAS.items():
             self.create_subscription(
                 Image,
@@ -101,34 +95,41 @@ class PolicyNode(LifecycleNode):
         self.create_subscription(String, "/instruction", self._on_instruction, 10)  # type: ignore[arg-type]
         self.create_subscription(String, "/instruction", self._on_instruction, latched)  # type: ignore[arg-type]
         self._truth_subscription: Subscription | None = None
-        self._chunk_publisher = self.create_lifecycle_publisher(TrajectoryChunk, "/trajectory_chunk", newest)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._activate_client = self.create_client(ActivatePolicy, "/wbc/activate_policy")
         self.create_timer(0.1, self._supervise, clock=self._steady)
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
 
     # --- lifecycle ---
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the policy and begin the handshake."""
-        name = self._value("policy")
-        options = dict(item.split("=", 1) for item in self._value("policy_options") if "=" in item)
+        """Load the policy, begin to warm it up, and begin the handshake."""
         try:
-            policy = load_policy(name, **options)
+            policy = self._load()
         except UnknownPolicy as error:
-            self.get_logger().fatal(str(error))
-            return TransitionCallbackReturn.FAILURE
-        except (OSError, ValueError, TypeError, ImportError) as error:
-            self.get_logger().fatal(f"policy '{name}' cannot be loaded: {error}")
-            return TransitionCallbackReturn.FAILURE
+            return self._unusable(str(error))
+        except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
+            return self._unusable(f"policy '{self._value('policy')}' cannot be loaded: {error}")
         if policy.robot_id != self._value("robot_id"):
-            self.get_logger().fatal(
-                f"policy '{name}' was made for robot '{policy.robot_id}', this is '{self._value('robot_id')}'"
+            here = self._value("robot_id")
+            return self._unusable(
+                f"policy '{policy.model_id}' was made for robot '{policy.robot_id}', this is '{here}'"
             )
-            return TransitionCallbackReturn.FAILURE
-        self._policy = policy
+        self._policy, self._unfit = policy, ""
         self._buffer = ObservationBuffer(BufferConfig(needs_truth=policy.privileged, history=policy.history))
-        self._worker = InferenceWorker(policy, self._on_chunk, self._on_unknown_instruction, self._on_policy_error)
+        self._chunks.begin(policy, DeliveryConfig(float(self._value("deadline")), float(self._value("delay"))))
+        rate = float(self._value("imagination_rate"))
+        imagines = isinstance(policy, Imagines) and rate > 0.0
+        self._worker = InferenceWorker(
+            policy,
+            self._chunks.publish,
+            self._on_unknown_instruction,
+            self._on_policy_error,
+            prepare=partial(self._warm_up, policy, imagines),
+            now=self._chunks.now,
+            delay=lambda: self._chunks.delivery.delay,
+            refusals=lambda: self._handshake.refusals,
+            imagination=self._imagination.begin(policy, rate) if imagines else None,  # type: ignore[arg-type]
+        )
         if self._instruction:
             self._worker.set_instruction(self._instruction)
         if policy.privileged:
@@ -136,20 +137,44 @@ class PolicyNode(LifecycleNode):
             self.get_logger().warning(
                 f"'{policy.model_id}' is a scripted policy that reads the simulator's ground truth; nothing is learned"
             )
-        self._begin_handshake()
+        if getattr(policy, "notice", ""):
+            self.get_logger().warning(policy.notice)  # type: ignore[attr-defined]
+        self._handshake.begin()
         return TransitionCallbackReturn.SUCCESS
 
+    def _load(self) -> Policy:
+        options = dict(item.split("=", 1) for item in self._value("policy_options") if "=" in item)
+        self.loading = True
+        try:
+            return load_policy(self._value("policy"), **options)
+        finally:
+            self.loading = False
+
+    def _unusable(self, reason: str) -> TransitionCallbackReturn:
+        self._unfit = reason
+        self.get_logger().fatal(reason)
+        return TransitionCallbackReturn.FAILURE
+
+    def _warm_up(self, policy: Policy, imagine: bool) -> None:
+        """Called on the worker's thread, before anything depends on the policy."""
+        height, width = (int(self._value(f"image_{side}")) or 256 for side in ("height", "width"))
+        log = self.get_logger()
+        blank = blank_observation(CAMERAS, height, width)
+        warm_up(policy, blank, imagine, float(self._value("replan_rate")), log.info, log.warning)
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start publishing chunks; refused until the controller has granted a session."""
-        if not self._session:
-            self.get_logger().error(self._refused or "the controller (/wbc) has not answered the handshake yet")
+        """Start publishing chunks; refused until the policy is warm and the controller has granted a session."""
+        if not self._handshake.session:
+            warm = self._worker is not None and self._worker.ready.is_set()
+            waiting = "the controller (/wbc) has not answered the handshake yet" if warm else "not warmed up yet"
+            self.get_logger().error(self._unfit or self._handshake.refused or waiting)
             return TransitionCallbackReturn.FAILURE
-        self._active_since = time.monotonic()
+        self._cameras.restart()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop publishing chunks; the controller finishes the last one and holds."""
-        self._session = ""
+        self._handshake.end()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -166,9 +191,12 @@ class PolicyNode(LifecycleNode):
         """Let the policy go."""
         if self._worker is not None and not self._worker.stop():
             self.get_logger().error("the policy does not return from an inference; its thread is left behind")
+        if not self._imagination.end():
+            self.get_logger().error("the policy does not return from imagining; its thread is left behind")
         self._worker = None
         self._policy = None
-        self._session = ""
+        self._chunks.begin(None, DeliveryConfig())
+        self._handshake.end()
         if self._truth_subscription is not None:
             self.destroy_subscription(self._truth_subscription)
             self._truth_subscription = None
@@ -186,48 +214,29 @@ class PolicyNode(LifecycleNode):
         ):
             raise SystemExit(1)
         self._follow_handshake()
-        if self._state == "inactive" and self._session and self._autostart:
+        if self._state == "inactive" and self._handshake.session and self._autostart:
             self._autostart = False  # who deactivates the node by hand wants it to stay so
             self.trigger_activate()
             self.get_logger().info(f"active with policy '{self._policy.model_id}'" if self._policy else "active")
-        lost = self._session_confirmed and self._wbc_session != self._session
-        if self._state == "active" and lost:
+        if self._state == "active" and self._handshake.lost:
             self._autostart = True
             self.get_logger().warning("the controller has ended this policy's session; asking for a new one")
             self.trigger_deactivate()
-            self._begin_handshake()
+            self._handshake.begin()
         self._watch_cameras()
 
-    def _begin_handshake(self) -> None:
-        self._session = "" if self._value("handshake") else "offline"
-        self._handshake, self._wbc_session, self._session_confirmed = None, None, False
-        self._handshake_sent = 0.0
-
     def _follow_handshake(self) -> None:
-        if self._policy is None or self._session or self._state not in {"inactive", "unconfigured"}:
+        """Ask for a session, once the policy is warm."""
+        if self._policy is None or self._worker is None or self._state not in {"inactive", "unconfigured"}:
             return
-        if self._handshake is not None and self._handshake.done():
-            answer = self._handshake.result()
-            self._handshake = None
-            if answer is not None and answer.accepted:
-                self._session, self._sequence, self._refused = answer.session, 0, ""
-                return
-            refused = f"the controller refuses this policy: {answer.message if answer else 'no answer'}"
-            if refused != self._refused:
-                self.get_logger().error(refused)
-            self._refused = refused
-        if time.monotonic() - self._handshake_sent < 2.0 or not self._activate_client.service_is_ready():
+        if self._worker.unfit and not self._unfit:
+            self._unusable(self._worker.unfit)
+            if self._autostart:
+                raise SystemExit(1)
+        if not self._worker.ready.is_set() or self._handshake.session:
             return
-        policy = self._policy
-        request = ActivatePolicy.Request(
-            policy=str(policy.model_id),
-            robot_id=str(policy.robot_id),
-            action_space=str(policy.action_space),
-            chunk_dt=float(policy.chunk_dt),
-            normalization_hash=str(policy.normalization_hash),
-        )
-        self._handshake = self._activate_client.call_async(request)
-        self._handshake_sent = time.monotonic()
+        if self._handshake.follow(self._policy):
+            self._chunks.new_session()
 
     # --- messages in ---
 
@@ -239,7 +248,8 @@ class PolicyNode(LifecycleNode):
             self._bad_images += 1
             self._complain(CAMERAS[camera], f"image ignored: {error}")
             return
-        self._image_seen[camera] = time.monotonic()
+        self._cameras.heard(camera, stamp)
+        self._frame_ids[camera] = message.header.frame_id
         self._buffer.add_image(camera, stamp, image)
         self._think()
 
@@ -262,9 +272,7 @@ class PolicyNode(LifecycleNode):
         self._think()
 
     def _on_wbc_status(self, message: WbcStatus) -> None:
-        self._wbc_session = message.session
-        # A status sent before the session was granted may arrive after the grant.
-        self._session_confirmed |= bool(self._session) and message.session == self._session
+        self._handshake.on_status(message)
 
     def _on_instruction(self, message: String, info: Any) -> None:
         source = (int(info["source_timestamp"]), message.data)
@@ -277,13 +285,14 @@ class PolicyNode(LifecycleNode):
             self._bad("/instruction", error)
             return
         self._instruction, self._instruction_problem = text, ""
+        self._imagination.gate.clear()
         if self._worker is not None:
             self._worker.set_instruction(text)
         if text:
             self.get_logger().info(f"instruction: {text}")
         else:
             self.get_logger().info("empty instruction: stopping")
-            self._withdraw()
+            self._chunks.withdraw()
 
     def _bad(self, topic: str, reason: object) -> None:
         self._bad_messages += 1
@@ -298,42 +307,42 @@ class PolicyNode(LifecycleNode):
 
     def _think(self) -> None:
         """Give the worker each complete observation that is due."""
+        if self._buffer.time_jumps != self._time_jumps:
+            self._time_jumps = self._buffer.time_jumps
+            if self._worker is not None:
+                self._worker.set_instruction(self._instruction)  # what was seen lies in the future now
         rate = float(self._value("replan_rate"))
         for observation in self._buffer.take(self._instruction):
+            if self._imagination.worker is not None:
+                self._imagination.worker.saw(observation)
             # Turns count on the clock of the images, not from the instruction: a replayed bag takes the same ones.
             turn = int(observation.stamp * rate + 1e-3)
-            if turn == self._turn:
+            if turn == self._turn and not self._replan:
                 continue
-            self._turn = turn
+            self._turn, self._replan = turn, False
             if self._instruction and self._worker is not None and self._state == "active":
                 self._worker.submit(observation)
 
     # --- chunks out ---
 
-    def _on_chunk(self, observation: Observation, chunk: ActionChunk, duration: float) -> None:
-        """Called on the worker's thread."""
-        with self._publishing:
-            if self._policy is None or not self._session or observation.instruction != self._instruction:
-                return
-            self._sequence += 1
-            self._chunk_publisher.publish(
-                conversions.chunk_message(chunk, observation, self._session, self._sequence, self._policy.model_id)
-            )
-        self._chunks += 1
-        self._chunk_age = self.get_clock().now().nanoseconds * 1e-9 - observation.stamp
+    def _wanted(self, result: Result) -> bool:
+        return result.observation.instruction == self._instruction and not self._imagination.gate.holding
 
-    def _withdraw(self) -> None:
-        """Ask the controller to come to rest."""
-        with self._publishing:
-            if self._policy is None or not self._session:
-                return
-            self._sequence += 1
-            stamp = self.get_clock().now().to_msg()
-            self._chunk_publisher.publish(conversions.withdrawal(stamp, self._policy, self._session, self._sequence))
+    def _on_surprise(self, reaction: Reaction) -> None:
+        """Called on the thread of imagination."""
+        score = self._imagination.last_score
+        if reaction is Reaction.REPLAN:
+            self._replan = True
+            self.get_logger().info(f"surprised ({score:.1f}): planning anew")
+        elif reaction is Reaction.HOLD:
+            self.get_logger().warning(f"surprised ({score:.1f}): holding until the world is as expected")
+            self._chunks.withdraw()
+        else:
+            self.get_logger().info("the world is as expected again: going on")
 
     def _on_unknown_instruction(self, text: str) -> None:
         self._instruction_problem = text
-        self._withdraw()
+        self._chunks.withdraw()
 
     def _on_policy_error(self, text: str) -> None:
         self.get_logger().error(text, throttle_duration_sec=2.0)
@@ -341,61 +350,41 @@ class PolicyNode(LifecycleNode):
     # --- health ---
 
     def _watch_cameras(self) -> None:
-        now, limit = time.monotonic(), float(self._value("image_timeout"))
-        for camera, topic in CAMERAS.items():
-            silent = now - self._image_seen.get(camera, self._active_since) > limit
-            if silent and camera not in self._silent and self._state == "active":
-                self._silent.add(camera)
-                self.get_logger().error(f"{topic}: no usable image for {limit:.1f} s; no chunks until it is back")
-            elif not silent and camera in self._silent:
-                self._silent.discard(camera)
-                self.get_logger().info(f"{topic}: images are back")
+        limit = float(self._value("image_timeout"))
+        if self._state != "active":
+            return
+        lost, back = self._cameras.changes(limit)
+        for camera in lost:
+            self.get_logger().error(f"{CAMERAS[camera]}: no usable image for {limit:.1f} s; no chunks until it is back")
+        for camera in back:
+            self.get_logger().info(f"{CAMERAS[camera]}: images are back")
 
     def _publish_diagnostics(self) -> None:
         level, text = DiagnosticStatus.OK, self._state
-        if self._refused:
-            level, text = DiagnosticStatus.ERROR, self._refused
-        elif self._silent:
-            level, text = (
-                DiagnosticStatus.ERROR,
-                "no images from " + ", ".join(CAMERAS[c] for c in self._silent),
-            )
+        if self._unfit or self._handshake.refused:
+            level, text = DiagnosticStatus.ERROR, self._unfit or self._handshake.refused
+        elif self._cameras.silent:
+            silent = ", ".join(CAMERAS[camera] for camera in sorted(self._cameras.silent))
+            level, text = DiagnosticStatus.ERROR, f"no images from {silent}"
         elif self._instruction_problem:
             level, text = DiagnosticStatus.WARN, self._instruction_problem
+        elif self._imagination.gate.holding:
+            level, text = DiagnosticStatus.WARN, "surprised: holding until the world is as expected"
         values: dict[str, object] = {
             "policy": self._policy.model_id if self._policy else "",
             "instruction": self._instruction,
-            "session": self._session,
-            "chunks": self._chunks,
-            "chunk_age_s": f"{self._chunk_age:.3f}",
+            "session": self._handshake.session,
             "bad_images": self._bad_images,
             "bad_messages": self._bad_messages,
             "time_jumps": self._buffer.time_jumps,
         }
+        values |= self._chunks.values()
+        values |= self._imagination.values()
         if self._worker is not None:
-            statistics = self._worker.statistics
-            p50, p99 = statistics.percentiles()
-            values |= {
-                "inferences": statistics.inferences,
-                "inference_p50_s": f"{p50:.4f}",
-                "inference_p99_s": f"{p99:.4f}",
-                "observations_replaced": statistics.replaced,
-                "chunks_outdated": statistics.outdated,
-                "failures": statistics.failures,
-                "last_error": statistics.last_error,
-            }
-        message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.status.append(
-            DiagnosticStatus(
-                level=level,
-                name=f"{self.get_name()}: runtime",
-                message=text,
-                hardware_id=str(self._value("robot_id")),
-                values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-            )
-        )
-        self._diagnostics.publish(message)
+            values |= self._worker.statistics.values()
+        name, robot = f"{self.get_name()}: runtime", str(self._value("robot_id"))
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(conversions.diagnostic_message(stamp, name, robot, level, text, values))
 
     def _value(self, name: str):  # type: ignore[no-untyped-def]
         return self.get_parameter(name).value
@@ -406,22 +395,40 @@ def main() -> int:
     sys.setswitchinterval(1e-3)
     # Python's own KeyboardInterrupt would strike anywhere, also inside a message conversion.
     stop = threading.Event()
+    nodes: list[PolicyNode] = []
+
+    def finish(*_: object) -> None:
+        stop.set()
+        if nodes and nodes[0].loading:
+            raise SystemExit(0)  # loading takes seconds, and there is nothing to finish yet
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, finish)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = PolicyNode()
+    try:
+        node = PolicyNode()
+    except ValueError as error:
+        print(f"policy: {error}", file=sys.stderr)
+        return 2
+    nodes.append(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    code = 0
     try:
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
     except SystemExit as end:
-        return int(end.code or 0)
+        code = int(end.code or 0)
     finally:
         node.unload()
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    if "torch" in sys.modules:
+        # nothing is left to do, and taking a learning framework apart takes seconds on a busy machine
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from gr2_policy.policy import (
     available_policies,
     load_policy,
 )
-from gr2_policy.runtime.worker import InferenceWorker
+from gr2_policy.runtime.worker import InferenceWorker, Result
 
 
 def observation(stamp: float, instruction: str = "go") -> Observation:
@@ -34,6 +35,8 @@ class Script:
         self.entered = threading.Semaphore(0)
         self.resets: list[str] = []
         self.stamps: list[float] = []
+        self.delays: list[float] = []
+        self.discarded = 0
         self.error: Exception | None = None
 
     def reset(self, instruction: str) -> None:
@@ -43,25 +46,41 @@ class Script:
 
     def infer(self, observation: Observation) -> ActionChunk:
         self.stamps.append(observation.stamp)
+        self.delays.append(observation.delay)
         self.entered.release()
         assert self.gate.acquire(timeout=5)
         if self.error is not None:
             raise self.error
         return chunk()
 
+    def discard(self) -> None:
+        self.discarded += 1
+
 
 class Harness:
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[], None] | None = None) -> None:
         self.policy = Script()
         self.chunks: list[float] = []
+        self.bound: list[bool] = []
+        self.publish = True
+        self.delay = 0.0
+        self.refusals = 0
         self.unknown: list[str] = []
         self.errors: list[str] = []
         self.worker = InferenceWorker(
             self.policy,  # type: ignore[arg-type]
-            lambda o, c, d: self.chunks.append(o.stamp),
+            self.on_chunk,
             self.unknown.append,
             self.errors.append,
+            prepare=prepare,
+            delay=lambda: self.delay,
+            refusals=lambda: self.refusals,
         )
+
+    def on_chunk(self, result: Result) -> bool:
+        self.chunks.append(result.observation.stamp)
+        self.bound.append(result.bound)
+        return self.publish
 
     def until(self, condition) -> None:  # type: ignore[no-untyped-def]
         deadline = time.monotonic() + 5
@@ -127,6 +146,70 @@ def test_errors_become_one_line_and_the_worker_goes_on(harness: Harness, error: 
     harness.worker.submit(observation(2))
     harness.policy.gate.release()
     harness.until(lambda: harness.chunks == [2])
+
+
+def test_the_policy_is_told_the_measured_delay(harness: Harness) -> None:
+    harness.worker.set_instruction("go")
+    harness.delay = 0.25
+    harness.policy.gate.release()
+    harness.worker.submit(observation(1))
+    harness.until(lambda: harness.policy.delays == [0.25])
+
+
+def test_chunk_that_was_not_put_into_effect_binds_nothing(harness: Harness) -> None:
+    harness.worker.set_instruction("go")
+    harness.publish = False
+    harness.policy.gate.release(2)
+    harness.worker.submit(observation(1))
+    harness.until(lambda: harness.policy.discarded == 1)
+    harness.publish = True
+    harness.worker.submit(observation(2))
+    harness.until(lambda: harness.chunks == [1, 2])
+    assert harness.policy.discarded == 1
+
+
+def test_refusal_by_the_controller_unbinds_the_next_chunk(harness: Harness) -> None:
+    """Refused while the next inference runs: that one went on from a chunk that nobody follows."""
+    harness.worker.set_instruction("go")
+    harness.worker.submit(observation(1))
+    assert harness.policy.entered.acquire(timeout=5)
+    harness.refusals = 1
+    harness.policy.gate.release()
+    harness.until(lambda: harness.bound == [True])
+    harness.policy.gate.release()
+    harness.worker.submit(observation(2))
+    harness.until(lambda: harness.bound == [True, False])
+    assert harness.policy.discarded == 1
+
+
+def test_nothing_is_inferred_before_the_warm_up_is_over() -> None:
+    gate = threading.Event()
+    harness = Harness(prepare=lambda: assert_true(gate.wait(5)))
+    harness.worker.set_instruction("go")
+    harness.worker.submit(observation(1))
+    time.sleep(0.05)
+    assert not harness.worker.ready.is_set()
+    assert harness.policy.stamps == []
+    harness.policy.gate.release()
+    gate.set()
+    harness.until(lambda: harness.chunks == [1])
+    assert harness.worker.ready.is_set()
+    assert harness.worker.stop()
+
+
+def assert_true(value: bool) -> None:
+    assert value
+
+
+def test_failed_warm_up_is_kept_in_words() -> None:
+    def fail() -> None:
+        raise MemoryError("the model does not fit")
+
+    harness = Harness(prepare=fail)
+    harness.until(lambda: harness.worker.unfit != "")
+    assert harness.worker.unfit == "the policy failed to warm up: MemoryError: the model does not fit"
+    assert not harness.worker.ready.is_set()
+    assert harness.worker.stop()
 
 
 def test_chunks_are_checked_when_made() -> None:

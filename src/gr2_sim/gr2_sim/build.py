@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from gr2_sim.cell import DATA, Cell, FixtureData, ObjectData
+from gr2_sim.finishes import PATTERNS, finished, pattern
 from gr2_sim.parts import COLLISION_GROUP, PartBuilder
 from gr2_wbc.robots import robot_path
 
@@ -26,20 +27,27 @@ KNUCKLE_JOINT = "robotiq_85_left_knuckle_joint"
 _SOLID = {"friction": (0.6, 0.01, 0.0005), "condim": 3, "solref": (0.004, 1.0), "solimp": (0.95, 0.99, 0.001, 0.5, 2.0)}
 
 
-def build_model(cell: Cell) -> mujoco.MjModel:
+def build_model(cell: Cell, timestep: float = 0.001) -> mujoco.MjModel:
     """Compile the model of a cell.
+
+    Args:
+        cell: what there is.
+        timestep: of the physics [s].
 
     Raises:
         DataError: a part cannot be built.
     """
     spec = _arm_spec()
     spec.modelname = f"gr2 {cell.name}"
+    spec.option.timestep = timestep
     spec.stat.center, spec.stat.extent = (0.35, 0.0, 0.15), 1.0  # what shadow maps cover
     _looks(spec, cell)
     _attach_gripper(spec)
     _style_arm(spec, cell)
     solid = PartBuilder(spec, (1, 1), **_SOLID)
     _table(spec, cell)
+    for part in cell.scenery:
+        solid.add(spec.worldbody, part)
     for fixture in cell.fixtures.values():
         _fixture(spec, solid, fixture)
     for thing in cell.objects.values():
@@ -51,7 +59,6 @@ def build_model(cell: Cell) -> mujoco.MjModel:
 def _arm_spec() -> mujoco.MjSpec:
     path = Path(robot_path(ROBOT)) / "arm.xml"
     spec = mujoco.MjSpec.from_file(str(path))
-    spec.option.timestep = 0.001
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 10.0
@@ -70,6 +77,7 @@ def _arm_spec() -> mujoco.MjSpec:
 def _attach_gripper(spec: mujoco.MjSpec) -> None:
     spec.delete(spec.body("gripper"))
     gripper = mujoco.MjSpec.from_file(str(DATA / "gripper.xml"))
+    gripper.option.timestep = spec.option.timestep
     spec.attach(gripper, site=spec.site("gripper_mount"), prefix=GRIPPER)
     for geom in spec.geoms:
         geom.material = geom.material.removeprefix(GRIPPER)
@@ -92,6 +100,9 @@ def _looks(spec: mujoco.MjSpec, cell: Cell) -> None:
         low, high = look["colours"]
         texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D)
         texture.width = texture.height = look["size"]
+        if look["kind"] in PATTERNS:
+            texture.nchannel, texture.data = 3, pattern(look["kind"], look["size"], low, high).tobytes()
+            continue
         if look["kind"] == "checker":
             texture.builtin = mujoco.mjtBuiltin.mjBUILTIN_CHECKER
         else:
@@ -99,7 +110,7 @@ def _looks(spec: mujoco.MjSpec, cell: Cell) -> None:
             texture.mark, texture.random = mujoco.mjtMark.mjMARK_RANDOM, 0.25
             texture.markrgb = high
         texture.rgb1, texture.rgb2 = low, high
-    for name, look in cell.materials.items():
+    for name, look in finished(cell).items():
         material = spec.add_material(name=name)
         material.specular = look.get("specular", 0.1)
         material.shininess = look.get("shininess", 0.2)
@@ -163,7 +174,8 @@ def _fixture(spec: mujoco.MjSpec, solid: PartBuilder, fixture: FixtureData) -> N
         return
     moving = body.add_body(name=f"{fixture.name}_{slider.joint}", mass=slider.mass, inertia=[slider.mass * 0.003] * 3)
     moving.explicitinertial, moving.gravcomp = True, 1.0
-    joint = moving.add_joint(name=slider.joint, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=slider.axis)
+    kind = mujoco.mjtJoint.mjJNT_HINGE if slider.type == "hinge" else mujoco.mjtJoint.mjJNT_SLIDE
+    joint = moving.add_joint(name=slider.joint, type=kind, axis=slider.axis, pos=slider.anchor)
     joint.range, joint.limited = slider.range, True
     joint.frictionloss = slider.friction
     _set_linear(joint, "damping", slider.damping)
@@ -183,8 +195,9 @@ def _set_linear(joint: mujoco.MjsJoint, field: str, value: float) -> None:
 def _object(spec: mujoco.MjSpec, solid: PartBuilder, thing: ObjectData) -> None:
     body = spec.worldbody.add_body(name=thing.name, pos=(0.0, 0.0, thing.rest_height))
     body.add_freejoint(name=thing.name)
-    side = 2.0 * thing.rest_height
-    body.mass, body.inertia, body.explicitinertial = thing.mass, [thing.mass * side**2 / 6.0] * 3, True
+    half = np.asarray(thing.half if thing.half is not None else [thing.rest_height] * 3)
+    squares = np.sum(half**2) - half**2
+    body.mass, body.inertia, body.explicitinertial = thing.mass, thing.mass * squares / 3.0, True
     for part in thing.parts:
         solid.add(body, part)
 

@@ -14,10 +14,14 @@ import numpy as np
 from gr2_policy.data.episode import Episode as Demonstration
 from gr2_policy.policy import ActionChunk, Observation, Policy
 from gr2_sim.rollout import Episode, Rollout, RolloutConfig
+from gr2_sim.settings import check_training
 from gr2_sim.world import World
 
+CAMERAS = ("head", "wrist")
 FRAME_PERIOD = 0.1
 """Time [s] between frames: that between the poses of a chunk."""
+DISTURBED = 0.25
+"""Share of the demonstrations that begin with the arm pushed aside."""
 _DELAY = 0.09
 """From an observation to its chunk being used [s]: just below the period, so that every frame gets a chunk."""
 
@@ -116,19 +120,22 @@ class Demonstrator:
             policy_delay=_DELAY,
             time_limit=time_limit,
             settle=settle,
-            images=tuple(world.cell.cameras),
+            images=CAMERAS,
+            disturbed=DISTURBED,
             width=size,
             height=size,
         )
 
-    def record(self, task: str, seed: int, instruction: str) -> tuple[Demonstration, Episode]:
+    def record(self, task: str, seed: int, instruction: str, scene: str = "") -> tuple[Demonstration, Episode]:
         """One demonstration, successful or not, the same for the same arguments, and how it went.
 
         Raises:
+            HeldOut: something in the scene or the instruction is held out from training.
             what gr2_sim.rollout.Rollout.run raises.
         """
         recorder = Recorder(self._policy, self._disturbance, seed)
-        episode = Rollout(self._world, recorder, self._config).run(task, seed, instruction)
+        episode = Rollout(self._world, recorder, self._config).run(task, seed, instruction, scene)
+        check_training(self._world.cell, instruction)
         return to_demonstration(recorder, episode), episode
 
 

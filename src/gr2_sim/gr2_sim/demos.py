@@ -34,14 +34,19 @@ from gr2_policy.data.staging import load_episode, save_episode
 from gr2_policy.data.video import VideoError, VideoFormat
 from gr2_policy.data.writer import DatasetError, DatasetWriter
 from gr2_policy.policy import load_policy
+from gr2_sim.bins import BIN_TASK, bin_scene
 from gr2_sim.build import ARM_JOINTS, ROBOT
+from gr2_sim.chains import CHAIN_SUITES, chain_scene, chain_tasks
 from gr2_sim.demonstrator import FRAME_PERIOD, Demonstrator, Disturbance
-from gr2_sim.evaluate import KNOWN_ERRORS, ONE_THREAD
-from gr2_sim.tasks import find_task, load_tasks
-from gr2_sim.world import World
+from gr2_sim.evaluation import KNOWN_ERRORS, ONE_THREAD
+from gr2_sim.settings import TRAINING, HeldOut, training_instruction, training_scene
+from gr2_sim.tasks import Task, UnknownTask, find_task, the_tasks
+from gr2_sim.world import FAST_TIMESTEP, World
 
 SEEDS = 1_000_000
 """Arrangements of demonstrations begin here; evaluation uses smaller seeds, so that no arrangement serves both."""
+SUITES = (TRAINING, "bin", *CHAIN_SUITES)
+"""Settings that demonstrations may be recorded in; the other settings are for evaluation only."""
 TRIES = 6
 """Arrangements tried for one demonstration."""
 DEATHS = 2
@@ -64,7 +69,7 @@ class Order:
         tasks: names of tasks.
         episodes: demonstrations of each.
         seed: shifts all arrangements.
-        scene: name of the scene.
+        suite: one of SUITES: which scenes the tasks are done in.
         size: edge of the images [px].
         disturbance: see Disturbance.
     """
@@ -72,7 +77,7 @@ class Order:
     tasks: tuple[str, ...]
     episodes: int = 50
     seed: int = 0
-    scene: str = "table"
+    suite: str = TRAINING
     size: int = 128
     disturbance: Disturbance = field(default_factory=Disturbance)
 
@@ -100,17 +105,36 @@ def _make(task: str, number: int, folder: Path) -> tuple[bool, list[str]]:
     """
     global _demonstrator
     if _demonstrator is None:
-        _demonstrator = Demonstrator(World(_order.scene), load_policy("teacher"), _order.size, _order.disturbance)
+        world = World(timestep=FAST_TIMESTEP)
+        _demonstrator = Demonstrator(world, load_policy("teacher"), _order.size, _order.disturbance)
     failures: list[str] = []
-    phrases = find_task(task).instructions
+    chosen = find_task(task)
     for attempt in range(TRIES):
         seed = SEEDS + _order.seed + number * TRIES + attempt
-        demonstration, episode = _demonstrator.record(task, seed, phrases[number % len(phrases)])
+        instruction, scene = training_instruction(chosen, seed), scene_of(_order.suite, chosen, seed)
+        demonstration, episode = _demonstrator.record(task, seed, instruction, scene)
         if episode.success and not episode.stopped:
             save_episode(aside(folder, (task, number)), demonstration)
             return True, failures
         failures.append(f"{task}, seed {seed}: {episode.stopped or episode.detail}")
     return False, failures
+
+
+def scene_of(suite: str, task: Task, seed: int) -> str:
+    """Scene of a demonstration of a suite; one of the training split."""
+    if suite == "bin":
+        return bin_scene("cluttered_seen" if seed % 2 else "seen", seed)
+    if suite in CHAIN_SUITES:
+        environments = CHAIN_SUITES[suite]
+        return chain_scene(environments[seed % len(environments)])
+    return training_scene(task, seed)
+
+
+def tasks_of(suite: str) -> tuple[str, ...]:
+    """All tasks of a suite."""
+    if suite == "bin":
+        return (BIN_TASK,)
+    return tuple(task.name for task in chain_tasks()) if suite in CHAIN_SUITES else tuple(the_tasks())
 
 
 def aside(folder: Path, job: Job) -> Path:
@@ -161,8 +185,9 @@ def record(
     """
     for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
-    for task in order.tasks:
-        find_task(task)
+    lacking = [task for task in order.tasks if task not in tasks_of(order.suite)]
+    if lacking:
+        raise UnknownTask(f"the suite '{order.suite}' has no task {', '.join(lacking)}")
     store = Store(folder, order, video, shard)
     report = Report(kept=len(order.jobs()) - len(store.queue))
     store.take(report, {job for job in store.queue if store.aside(job).exists()})
@@ -297,11 +322,11 @@ def _make_until_a_worker_dies(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``gr2 demos``."""
     parser.add_argument("--out", type=Path, required=True, help="folder of the dataset; an unfinished one is continued")
-    parser.add_argument("--tasks", default="all", help="names with commas between, or all (default)")
+    parser.add_argument("--tasks", default="all", help="names with commas between, or all of the suite (default)")
     parser.add_argument("--episodes", type=int, default=50, help="demonstrations of each task (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="shifts all arrangements (default: %(default)s)")
-    parser.add_argument("--scene", default="table", help="name of the scene (default: %(default)s)")
+    parser.add_argument("--suite", default=TRAINING, choices=SUITES, help="which scenes (default: %(default)s)")
     parser.add_argument("--size", type=int, default=128, help="edge of the images [px] (default: %(default)s)")
     parser.add_argument("--quality", type=int, default=0, help="0: lossless video (default); 1 ... 51: H.264 with loss")
     parser.add_argument(
@@ -316,9 +341,9 @@ def run(args: argparse.Namespace) -> int:
     """Record, with progress; returns the exit code: 0 all made, 1 some could not be made, 2 a wrong call."""
     console = Console(stderr=True)
     try:
-        tasks = tuple(load_tasks()) if args.tasks == "all" else tuple(args.tasks.split(","))
+        tasks = tasks_of(args.suite) if args.tasks == "all" else tuple(args.tasks.split(","))
         disturbance = Disturbance(distance=args.disturb) if args.disturb else Disturbance(share=0.0, distance=0.0)
-        order = Order(tasks, args.episodes, args.seed, args.scene, args.size, disturbance)
+        order = Order(tasks, args.episodes, args.seed, args.suite, args.size, disturbance)
         if min(args.episodes, args.workers) < 1:
             raise ValueError("--episodes and --workers must be at least 1")
         began = time.monotonic()
@@ -332,7 +357,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.update(line, completed=made, rate=f"{rate:.1f} a minute")
 
             report = record(order, args.out, args.workers, VideoFormat(args.quality), progress)
-    except (*KNOWN_ERRORS, DemosError, DatasetError, BadEpisode, VideoError, ValueError, OSError) as error:
+    except (*KNOWN_ERRORS, HeldOut, DemosError, DatasetError, BadEpisode, VideoError, ValueError, OSError) as error:
         console.print(f"gr2 demos: {error}", style="red", highlight=False)
         return 2
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -86,8 +87,9 @@ def follow(start: Motion, waypoints: Sequence[Waypoint], duration: float) -> lis
 
 
 def _reached(state: Motion, target: Waypoint) -> bool:
-    close = np.linalg.norm(target.position - state.position) <= target.tolerance
-    return bool(close and np.linalg.norm(turn_between(state.orientation, target.orientation)) <= target.angle_tolerance)
+    if _length(target.position - state.position) > target.tolerance:
+        return False
+    return _length(turn_between(state.orientation, target.orientation)) <= target.angle_tolerance
 
 
 def _advance(state: Motion, target: Waypoint) -> Motion:
@@ -104,21 +106,33 @@ def _advance(state: Motion, target: Waypoint) -> Motion:
     )
 
 
+def _length(vector: np.ndarray) -> float:
+    """Euclidean norm; for three numbers several times faster than numpy.linalg.norm."""
+    return math.sqrt(float(vector @ vector))
+
+
 def _towards(error: np.ndarray, velocity: np.ndarray, speed: float, acceleration: float) -> np.ndarray:
     """Next velocity of a point that shall come to rest `error` from here."""
-    distance = float(np.linalg.norm(error))
-    pace = min(speed, float(np.sqrt(2.0 * BRAKING_SHARE * acceleration * distance)), distance / STEP)
+    distance = _length(error)
+    pace = min(speed, math.sqrt(2.0 * BRAKING_SHARE * acceleration * distance), distance / STEP)
     wanted = error * (pace / distance) if distance > 1e-9 else np.zeros(3)
     change = wanted - velocity
-    size, most = float(np.linalg.norm(change)), acceleration * STEP
+    size, most = _length(change), acceleration * STEP
     return wanted if size <= most else velocity + change * (most / size)
 
 
 def multiply(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Product of quaternions x y z w: first after second."""
-    a, b = first[:3], second[:3]
-    vector = first[3] * b + second[3] * a + np.cross(a, b)
-    return np.append(vector, first[3] * second[3] - a @ b)
+    ax, ay, az, aw = first.tolist()
+    bx, by, bz, bw = second.tolist()
+    return np.array(
+        [
+            aw * bx + bw * ax + ay * bz - az * by,
+            aw * by + bw * ay + az * bx - ax * bz,
+            aw * bz + bw * az + ax * by - ay * bx,
+            aw * bw - ax * bx - ay * by - az * bz,
+        ]
+    )
 
 
 def turn_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -126,7 +140,7 @@ def turn_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     difference = multiply(end, start * np.array([-1.0, -1.0, -1.0, 1.0]))
     if difference[3] < 0.0:
         difference = -difference
-    sine = float(np.linalg.norm(difference[:3]))
+    sine = _length(difference[:3])
     if sine < 1e-9:
         return 2.0 * difference[:3]
     return difference[:3] * (2.0 * np.arctan2(sine, difference[3]) / sine)
@@ -134,12 +148,12 @@ def turn_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 def turned(orientation: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """An orientation (x y z w) turned by a rotation vector (3,) [rad] of base_link."""
-    angle = float(np.linalg.norm(turn))
+    angle = _length(turn)
     if angle < 1e-12:
         return orientation
     step = np.append(turn * (np.sin(0.5 * angle) / angle), np.cos(0.5 * angle))
     result = multiply(step, orientation)
-    return result / np.linalg.norm(result)
+    return result / _length(result)
 
 
 def pointing_down(yaw: float) -> np.ndarray:

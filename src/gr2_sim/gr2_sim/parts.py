@@ -1,24 +1,30 @@
 """Parts that bodies are made of, as the data files name them.
 
-Every part has `kind` and `material`, and may have `at` [m], `turn` (about z [rad]) and `role`: `solid` (seen and
-touched, the default), `visual` or `collision`. Kinds and what they take, lengths in m:
+Every part has `kind` and `material`, and may have `at` [m], `turn` (about z [rad]) or `euler` (about x, y, z, in
+this order, of the body's axes [rad]), and `role`: `solid` (seen and touched, the default), `visual` or `collision`.
+`contact` gives a part contact parameters of its own. Kinds and what they take, lengths in m:
 
 * box: size (3,)                        * rounded_box: size (3,), radius
 * cylinder: radius, height              * ellipsoid: radii (3,)
 * bar: from, to (3,), radius            a capsule
 * limb: from, to (3,), radius or [radius at from, radius at to], edge; looks only
-* tube: radius, wall, height, sides     an upright tube: what is touched is a ring of boxes
+* tube: radius, wall, height, sides     an upright tube: what is touched is a ring of boxes (looks: false, only that)
+* ball: radius                          * lathe: profile [[radius, height], ...], sides; looks only
+* hull: points [[x, y, z], ...]         * prism: outline [[x, y], ...] counter-clockwise, star-shaped, height; looks
+* torus: radius, thickness; looks only
+
+A material is a name of looks.yaml, or such a name and a finish: `red/glossy`, `blue/clear`, `steel/metal`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import mujoco
 import numpy as np
 
-from gr2_sim.shapes import frame_along, lathe, limb_profile, rounded_box
+from gr2_sim.shapes import frame_along, lathe, limb_profile, prism, rounded_box, torus
 
 VISUAL_GROUP = 2
 SOLID_GROUP = 1
@@ -52,6 +58,11 @@ class PartBuilder:
             "bar": self._bar,
             "limb": self._limb,
             "tube": self._tube,
+            "ball": self._ball,
+            "lathe": self._lathe,
+            "hull": self._hull,
+            "prism": self._prism,
+            "torus": self._torus,
         }
 
     def add(self, body: mujoco.MjsBody, part: Part) -> None:
@@ -75,13 +86,15 @@ class PartBuilder:
         if "turn" in part and "quat" not in fields:
             half = 0.5 * float(part["turn"])
             fields["quat"] = np.array([np.cos(half), 0.0, 0.0, np.sin(half)])
+        if "euler" in part and "quat" not in fields:
+            fields["quat"] = quaternion_of(part["euler"])
         group = {"solid": SOLID_GROUP, "visual": VISUAL_GROUP, "collision": COLLISION_GROUP}[role]
         geom = body.add_geom(group=group, mass=0.0, material=part["material"], **fields)
         if role == "visual":
             geom.contype, geom.conaffinity = 0, 0
         else:
             geom.contype, geom.conaffinity = self.contact
-            for name, value in self.contact_parameters.items():
+            for name, value in {**self.contact_parameters, **part.get("contact", {})}.items():
                 setattr(geom, name, value)
 
     def _mesh_geom(self, body: mujoco.MjsBody, part: Part, **fields: Any) -> None:
@@ -90,7 +103,8 @@ class PartBuilder:
         for name in ("uservert", "userface"):
             if name in fields:
                 setattr(mesh, name, np.asarray(fields.pop(name)).ravel().tolist())
-        self._geom(body, part, "visual", type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, **fields)
+        role = fields.pop("role", "visual")
+        self._geom(body, part, role, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, **fields)
 
     def _box(self, body: mujoco.MjsBody, part: Part) -> None:
         size = np.asarray(part["size"], dtype=float) / 2.0
@@ -133,8 +147,9 @@ class PartBuilder:
         inner, low, high = radius - wall, -height / 2.0, height / 2.0
         lip = wall / 3.0
         profile = [(inner, low), (radius, low), (radius, high - lip), (radius - lip, high), (inner + lip, high)]
-        vertices, triangles = lathe(np.array([*profile, (inner, high - lip), (inner, low)]), sides=28)
-        self._mesh_geom(body, part, uservert=vertices, userface=triangles)
+        if part.get("looks", True):
+            vertices, triangles = lathe(np.array([*profile, (inner, high - lip), (inner, low)]), sides=24)
+            self._mesh_geom(body, part, uservert=vertices, userface=triangles)
         middle, half = radius - wall / 2.0, np.pi / sides
         size = np.array([wall / 2.0, radius * np.tan(half), height / 2.0])
         for side in range(sides):
@@ -142,3 +157,34 @@ class PartBuilder:
             place = centre + middle * np.array([np.cos(turn), np.sin(turn), 0.0])
             quaternion = np.array([np.cos(turn / 2.0), 0.0, 0.0, np.sin(turn / 2.0)])
             self._geom(body, part, "collision", type=mujoco.mjtGeom.mjGEOM_BOX, size=size, pos=place, quat=quaternion)
+
+    def _ball(self, body: mujoco.MjsBody, part: Part) -> None:
+        size = np.array([part["radius"], 0.0, 0.0])
+        self._geom(body, part, part.get("role", "solid"), type=mujoco.mjtGeom.mjGEOM_SPHERE, size=size)
+
+    def _lathe(self, body: mujoco.MjsBody, part: Part) -> None:
+        vertices, triangles = lathe(np.asarray(part["profile"]), sides=int(part.get("sides", 20)))
+        self._mesh_geom(body, part, uservert=vertices, userface=triangles)
+
+    def _hull(self, body: mujoco.MjsBody, part: Part) -> None:
+        self._mesh_geom(body, part, uservert=np.asarray(part["points"]), role=part.get("role", "solid"))
+
+    def _prism(self, body: mujoco.MjsBody, part: Part) -> None:
+        vertices, triangles = prism(np.asarray(part["outline"]), float(part["height"]))
+        self._mesh_geom(body, part, uservert=vertices, userface=triangles)
+
+    def _torus(self, body: mujoco.MjsBody, part: Part) -> None:
+        vertices, triangles = torus(float(part["radius"]), float(part["thickness"]))
+        self._mesh_geom(body, part, uservert=vertices, userface=triangles)
+
+
+def quaternion_of(euler: Sequence[float]) -> np.ndarray:
+    """Quaternion (w x y z) of turns [rad] about the fixed axes x, then y, then z."""
+    quaternion = np.array([1.0, 0.0, 0.0, 0.0])
+    for axis, angle in enumerate(euler):
+        step = np.zeros(4)
+        step[0], step[1 + axis] = np.cos(0.5 * angle), np.sin(0.5 * angle)
+        product = np.empty(4)
+        mujoco.mju_mulQuat(product, step, quaternion)
+        quaternion = product
+    return quaternion

@@ -6,13 +6,16 @@ some time after its observation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from gr2_policy.policy import ActionChunk, Observation, Policy
 from gr2_sim.build import ARM_JOINTS, ROBOT
+from gr2_sim.failures import FailureWatch
 from gr2_sim.referee import Referee
+from gr2_sim.tasks import find_task
 from gr2_sim.world import World
 from gr2_wbc.chunk import Chunk, ChunkRefused
 from gr2_wbc.config import ControllerConfig
@@ -36,6 +39,7 @@ class RolloutConfig:
         settle: time the episode goes on after success [s].
         images: camera names that observations carry; none: no drawing.
         width, height: of the images [px].
+        disturbed: share of the episodes that begin with the arm beside its ready configuration.
     """
 
     replan_period: float = 0.2
@@ -45,6 +49,10 @@ class RolloutConfig:
     images: tuple[str, ...] = ()
     width: int = 256
     height: int = 256
+    disturbed: float = 0.0
+
+
+Watch = Callable[[Observation, ActionChunk], None]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class Episode:
         chunks, refused: chunks handed to the controller and refused by it.
         stopped: why the controller stopped for good; empty: it did not.
         tool_path: (n, 3) measured tool positions [m] at 10 Hz.
+        scene: name of the scene or variant.
+        failure: what kind of failure it was (failures.py); empty after success.
     """
 
     task: str
@@ -71,6 +81,8 @@ class Episode:
     refused: int
     stopped: str
     tool_path: np.ndarray
+    scene: str = ""
+    failure: str = ""
 
 
 class Rollout:
@@ -80,21 +92,26 @@ class Rollout:
         world: the cell.
         policy: what is to be run.
         config: see RolloutConfig.
+        watch: called with each observation and the chunk that the policy made of it, for a recorder.
     """
 
-    def __init__(self, world: World, policy: Policy, config: RolloutConfig | None = None) -> None:
+    def __init__(
+        self, world: World, policy: Policy, config: RolloutConfig | None = None, watch: Watch | None = None
+    ) -> None:
         self.world = world
         self.policy = policy
+        self.watch = watch
         self.config = config or RolloutConfig()
         self._robot = load_robot(ROBOT)
 
-    def run(self, task: str, seed: int, instruction: str = "") -> Episode:
+    def run(self, task: str, seed: int, instruction: str = "", scene: str = "") -> Episode:
         """One episode from a reset to success or the time limit.
 
         Args:
             task: the task that the scene is arranged for.
             seed: the arrangement's seed.
             instruction: what the policy is told; empty: the task's plain instruction.
+            scene: scene or variant to do it in; empty: the present one, or the task's.
 
         Raises:
             UnknownTask: no task of this name. UnknownInstruction: the policy cannot follow it.
@@ -102,19 +119,27 @@ class Rollout:
             PolicyError: the policy failed on an observation.
         """
         world, config = self.world, self.config
-        plain = world.reset(task, seed, time=0.0)
-        instruction = instruction or plain
+        disturbed = bool(np.random.default_rng([seed, 5]).random() < config.disturbed)
+        plain = world.reset(task, seed, scene, time=0.0, disturbed=disturbed)
+        return self.follow(task, instruction or plain)
+
+    def follow(self, task: str, instruction: str) -> Episode:
+        """Have an instruction followed in the scene as it stands, the arm at rest; see `run`."""
+        world, config, seed = self.world, self.config, self.world.seed
         controller = Controller(self._robot, ControllerConfig())
-        courier = _Courier(controller, self.policy, config.policy_delay)
+        courier = _Courier(controller, self.policy, config.policy_delay, self.watch)
         self.policy.reset(instruction)
         for _ in range(_cycles(GAP_BEFORE_START)):
             self._control(controller)
         referee, path = Referee(), []
         referee.begin(instruction, world.truth())
+        failures = FailureWatch(world.cell, find_task(task), world.truth())
         duration, end, cycle, next_plan = None, _cycles(config.time_limit), 0, 0
         while True:
             if cycle % _cycles(REFEREE_PERIOD) == 0:
-                outcome = referee.update(world.truth(), world.touched())
+                truth, touched = world.truth(), world.touched()
+                outcome = referee.update(truth, touched)
+                failures.update(truth, touched)
                 path.append(world.tool_pose()[0])
                 if outcome.success and duration is None:
                     duration, end = outcome.elapsed, cycle + _cycles(config.settle)
@@ -138,6 +163,8 @@ class Rollout:
             refused=courier.refused,
             stopped=status.reason if status.state.name == "STOPPED" else "",
             tool_path=np.array(path),
+            scene=world.cell.name,
+            failure="" if outcome.success else failures.category(status.state.name == "STOPPED"),
         )
 
     def observe(self, instruction: str) -> Observation:
@@ -171,8 +198,8 @@ class Rollout:
 class _Courier:
     """Asks the policy for chunks and hands each to the controller some time [s] after its observation."""
 
-    def __init__(self, controller: Controller, policy: Policy, delay: float) -> None:
-        self._controller, self._policy, self._delay = controller, policy, delay
+    def __init__(self, controller: Controller, policy: Policy, delay: float, watch: Watch | None) -> None:
+        self._controller, self._policy, self._delay, self._watch = controller, policy, delay, watch
         self._session = controller.activate(
             policy.model_id, policy.robot_id, policy.action_space, policy.chunk_dt, policy.normalization_hash
         )
@@ -189,6 +216,8 @@ class _Courier:
         """Have a chunk made from an observation."""
         self.sequence += 1
         action = self._policy.infer(observation)
+        if self._watch is not None:
+            self._watch(observation, action)
         chunk = to_chunk(action, observation, self.sequence, self._session, self._policy.model_id)
         self._pending = (observation.stamp + self._delay, chunk)
 

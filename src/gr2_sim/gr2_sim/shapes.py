@@ -78,3 +78,39 @@ def frame_along(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     if np.linalg.norm(quaternion) < 1e-6:
         return np.array([0.0, 1.0, 0.0, 0.0])
     return quaternion / np.linalg.norm(quaternion)
+
+
+def prism(outline: np.ndarray, height: float) -> tuple[np.ndarray, np.ndarray]:
+    """Upright prism about the origin over a star-shaped outline.
+
+    Args:
+        outline: (n, 2) counter-clockwise, seen in full from the origin [m].
+        height: [m].
+
+    Returns:
+        vertices (2 * n + 2, 3) [m] and triangles.
+    """
+    outline, half = np.asarray(outline, dtype=float), height / 2.0
+    n = len(outline)
+    low, high = (np.column_stack([outline, np.full(n, z)]) for z in (-half, half))
+    vertices = np.concatenate([low, high, [[0.0, 0.0, -half], [0.0, 0.0, half]]])
+    triangles = []
+    for a in range(n):
+        b = (a + 1) % n
+        triangles += [(a, b, n + b), (a, n + b, n + a), (2 * n, b, a), (2 * n + 1, n + a, n + b)]
+    return vertices, np.array(triangles)
+
+
+def torus(radius: float, thickness: float, around: int = 20, across: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Torus about z: radius of its middle line and of the tube [m]; vertices (m, 3) and triangles."""
+    turn = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)
+    tube = np.linspace(0.0, 2.0 * np.pi, across, endpoint=False)
+    distance, height = radius + thickness * np.cos(tube), thickness * np.sin(tube)
+    vertices = np.concatenate([np.column_stack([distance * np.cos(t), distance * np.sin(t), height]) for t in turn])
+    triangles = []
+    for i in range(around):
+        for j in range(across):
+            a, b = i * across + j, ((i + 1) % around) * across + j
+            c, d = ((i + 1) % around) * across + (j + 1) % across, i * across + (j + 1) % across
+            triangles += [(a, b, c), (a, c, d)]
+    return vertices, np.array(triangles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,41 @@ MOST_TURN = np.deg2rad(100.0)
 
 
 @dataclass(frozen=True)
+class Style:
+    """How one demonstration differs from another, as people do.
+
+    Attributes:
+        pace: share of the usual speed.
+        height: how much [m] higher the hand passes.
+        detour: how far [m] the way across bulges to the left.
+        hover: (2,) how far [m] from straight above a place the hand begins to go down; it corrects on the way.
+        hesitation: time [s] it waits there.
+    """
+
+    pace: float = 1.0
+    height: float = 0.0
+    detour: float = 0.0
+    hover: tuple[float, float] = (0.0, 0.0)
+    hesitation: float = 0.0
+
+
+PLAIN = Style()
+
+
+def draw_style(scene: str, seed: int, instruction: str) -> Style:
+    """The style of one episode: the same for the same scene, seed and instruction."""
+    random = np.random.default_rng([seed, zlib.crc32(f"{scene}/{instruction}".encode())])
+    angle, aside = random.uniform(-np.pi, np.pi), random.uniform(0.0, 0.010)
+    return Style(
+        pace=float(random.uniform(0.8, 1.0)),
+        height=float(random.uniform(0.0, 0.03)),
+        detour=float(random.uniform(-0.03, 0.03)),
+        hover=(float(aside * np.cos(angle)), float(aside * np.sin(angle))),
+        hesitation=float(max(0.0, random.uniform(-0.3, 0.2))),
+    )
+
+
+@dataclass(frozen=True)
 class Situation:
     """One moment as the teacher sees it.
 
@@ -34,6 +70,8 @@ class Situation:
         tool: measured position (3,) [m].
         opening: measured gripper opening, 0 open ... 1 closed.
         met_for: longest time [s] for which the task's condition has been met without a break since the instruction.
+        style: how it is to be done.
+        tool_yaw: measured angle [rad] of the closing axis, of the same moment as `now`.
     """
 
     cell: Cell
@@ -44,6 +82,12 @@ class Situation:
     tool: np.ndarray
     opening: float
     met_for: float
+    style: Style = PLAIN
+    tool_yaw: float = READY_YAW
+
+    def things(self) -> list[str]:
+        """Names of the objects that are taken one by one: all but granules."""
+        return [name for name in self.cell.objects if name not in self.cell.granules.names]
 
     def position(self, name: str) -> np.ndarray:
         """Present position (3,) of an object or fixture [m]."""
@@ -74,9 +118,16 @@ class Situation:
         beyond = self.opening - self.contact_opening(name)
         return self.around(name) and -HELD_SLACK[0] <= beyond <= HELD_SLACK[1]
 
+    def gripping(self, name: str) -> bool:
+        """Whether the hand is closed on this object, whichever way up it is."""
+        beyond = self.opening - self.contact_opening(name)
+        near = np.linalg.norm(self.tool - self.position(name)) < abs(self.cell.objects[name].grasp.height) + HELD_ASIDE
+        return bool(near) and -HELD_SLACK[0] <= beyond <= HELD_SLACK[1]
+
     def in_hand(self) -> str:
-        """The object the hand is closed on; empty for none."""
-        return next((name for name in self.cell.objects if self.held(name)), "")
+        """The object the hand is closed on, that of the task first; empty for none."""
+        names = [self.task.object] if self.task.object in self.cell.objects else []
+        return next((name for name in [*names, *self.things()] if self.held(name)), "")
 
     def grasp_yaw(self, name: str) -> float:
         """Closing-axis angle [rad] of the grasp that needs the least turning."""

@@ -12,157 +12,47 @@ from dataclasses import replace
 import numpy as np
 
 from gr2_sim import gripper
-from gr2_sim.motion import ACCELERATION, Waypoint, closing_yaw, pointing_down
+from gr2_sim.bin_skill import pick_any
+from gr2_sim.fixture_skills import close_it, open_it, press
+from gr2_sim.motion import Waypoint, closing_yaw, pointing_down
+from gr2_sim.moves import (
+    APPROACH,
+    CARRY,
+    CLOSED,
+    FAST,
+    FINGER_HALF_WIDTH,
+    MODERATE,
+    OPEN,
+    SLOW,
+    TRAVEL,
+    Plan,
+    above,
+    approach,
+    pick,
+    put_down,
+    release_opening,
+    retreat,
+    room,
+    set_down,
+    stay,
+    stay_at,
+)
 from gr2_sim.situation import Situation, wrapped
 from gr2_sim.success import in_frame_of, inside_bin, rotation
 from gr2_sim.tasks import DIRECTIONS
+from gr2_sim.vessel_skills import cap, pour, uncap
 
-OPEN, CLOSED = 0.0, 1.0
-FAST, MODERATE, SLOW = 0.25, 0.15, 0.08
-TRAVEL, CARRY = 0.16, 0.215
-"""Heights [m] of the tool at which an empty or a loaded hand passes over everything on the table."""
-APPROACH = 0.10
-"""Height [m] above a grasp from which the hand goes straight down."""
-RELEASE_ROOM = 0.024
-"""How much [m] wider than the object the hand opens to let go, so that it touches nothing beside it."""
-FINGER_TIP = 0.018
-"""How far [m] the tips of the closed fingers reach beyond the tool frame."""
-FINGER_HALF_WIDTH, FINGER_HALF_THICKNESS = 0.011, 0.014
-"""Of a finger across the closing axis; of both closed fingers along it [m]."""
-
-ANY_ANGLE = 9.0
-"""Angle tolerance [rad] of a waypoint whose orientation does not matter."""
-
-Plan = list[Waypoint]
+ALIGNED = 0.20
+"""Angle [rad] up to which a face counts as in line: to mend less makes a block swing in the hand."""
 
 
 def plan(s: Situation) -> Plan:
     """Waypoints from here to the end of the task; at least one."""
-    foreign = s.in_hand()
+    foreign = "" if s.task.family == "bin_pick" else s.in_hand()
     if foreign and foreign != s.task.object:
         return put_down(s, foreign)
-    return SKILLS[s.task.family](s)
-
-
-# ------------------------------------------------------------------------------------------------ shared moves
-
-
-def stay(s: Situation, opening: float) -> Plan:
-    """Come to rest and remain there."""
-    speed = float(np.linalg.norm(s.motion.velocity))
-    stop = s.motion.position + s.motion.velocity * (0.5 * speed / ACCELERATION)
-    return [Waypoint(stop, s.motion.orientation, opening)]
-
-
-def retreat(s: Situation, opening: float, final: float) -> Plan:
-    """Straight up with one opening, then rest with another."""
-    x, y, z = s.motion.position
-    if z > TRAVEL - 0.01:
-        return stay(s, final)
-    return [Waypoint(np.array([x, y, TRAVEL]), s.motion.orientation, opening), *stay_at(s, TRAVEL, final)]
-
-
-def stay_at(s: Situation, height: float, opening: float) -> Plan:
-    """Rest above the present place."""
-    x, y, _ = s.motion.position
-    return [Waypoint(np.array([x, y, height]), s.motion.orientation, opening)]
-
-
-def approach(s: Situation, place: np.ndarray, yaw: float, opening: float, height: float = TRAVEL) -> Plan:
-    """Over a place at least at a height: straight up first where the hand is low, then across."""
-    way: Plan = []
-    x, y, z = s.motion.position
-    top = max(height, float(place[2]))
-    if z < top - 0.03 and np.hypot(x - place[0], y - place[1]) > 0.02:
-        way.append(
-            Waypoint(np.array([x, y, top]), s.motion.orientation, min(opening, s.motion.gripper), FAST, 0.03, ANY_ANGLE)
-        )
-    over = np.array([place[0], place[1], max(top if way or z > top - 0.05 else z, place[2])])
-    way.append(Waypoint(over, pointing_down(yaw), opening, FAST, 0.03, 0.2))
-    way.append(Waypoint(np.asarray(place, dtype=float), pointing_down(yaw), opening, FAST, 0.012, 0.08))
-    return way
-
-
-def above(s: Situation, place: np.ndarray, yaw: float, reach: float = 0.13) -> bool:
-    """Whether the commanded tool is within the funnel that leads straight down to a place."""
-    offset = s.motion.position - place
-    aside, height = float(np.hypot(offset[0], offset[1])), float(offset[2])
-    turn = abs(float(wrapped(closing_yaw(s.motion.orientation) - yaw)))
-    return -0.02 < height < reach and aside < 0.006 + 0.15 * max(0.0, height) and turn < 0.12
-
-
-def release_opening(s: Situation, name: str) -> float:
-    """Opening that lets an object go without spreading further than needed."""
-    return gripper.opening_for_width(s.cell.objects[name].grasp.width + RELEASE_ROOM)
-
-
-def pick(s: Situation, name: str) -> Plan:
-    """To an object and close the hand on it; ends with the hand closed."""
-    point, yaw = s.grasp_point(name), s.grasp_yaw(name)
-    contact = s.contact_opening(name)
-    down = pointing_down(yaw)
-    close = Waypoint(
-        point, down, CLOSED, SLOW, 0.004, 0.05, gripper.closing_time(s.opening, contact) + gripper.FORCE_SETTLE
-    )
-    if above(s, point, yaw):
-        low = s.motion.position[2] - point[2] < 0.005
-        if low and s.around(name) and s.opening <= contact + 0.1:
-            return [close]
-        way: Plan = []
-        if s.opening > 0.12:
-            opening = Waypoint(s.motion.position, s.motion.orientation, OPEN, SLOW, 0.01, ANY_ANGLE)
-            way.append(replace(opening, dwell=gripper.closing_time(s.opening, 0.1)))
-    else:
-        way = approach(s, point + np.array([0.0, 0.0, APPROACH]), yaw, OPEN)
-        way[-1] = replace(way[-1], dwell=max(0.0, gripper.closing_time(s.opening, 0.1) - 0.3))
-    close = replace(close, dwell=gripper.closing_time(OPEN, contact) + gripper.FORCE_SETTLE)
-    return [*way, Waypoint(point, down, OPEN, MODERATE, 0.002, 0.04), close]
-
-
-def set_down(s: Situation, place: np.ndarray, yaw: float, opening: float) -> Plan:
-    """Carry what is held so that the tool comes to a place, let go there and rise."""
-    down = pointing_down(yaw)
-    higher = np.array([place[0], place[1], max(TRAVEL, place[2] + 0.08)])
-    letting_go = gripper.closing_time(s.opening, opening) + 0.05
-    rest = [Waypoint(place, down, opening, SLOW, 0.006, 0.05, letting_go), Waypoint(higher, down, opening)]
-    if not above(s, place, yaw, reach=0.30):
-        over = np.array([place[0], place[1], max(CARRY, place[2] + 0.02)])
-        lowering = [Waypoint(place + [0, 0, 0.02], down, CLOSED, MODERATE, 0.008, 0.06)]
-        return [*approach(s, over, yaw, CLOSED, CARRY), *lowering, Waypoint(place, down, CLOSED, SLOW), *rest]
-    height = float(s.motion.position[2] - place[2])
-    if np.linalg.norm(s.motion.position - place) < 0.004:
-        return rest
-    lowering = [Waypoint(place + [0, 0, 0.02], down, CLOSED, MODERATE, 0.008, 0.06)] if height > 0.03 else []
-    return [*lowering, Waypoint(place, down, CLOSED, SLOW), *rest]
-
-
-def put_down(s: Situation, name: str) -> Plan:
-    """Put an object that is in the way of the task back on the table, here or at the nearest free place."""
-    grip, own = s.tool - s.position(name), s.cell.objects[name]
-    spot = _free_spot(s, name)
-    place = np.array([spot[0] + grip[0], spot[1] + grip[1], own.rest_height + grip[2] + 0.002])
-    return set_down(s, place, closing_yaw(s.motion.orientation), release_opening(s, name))
-
-
-def _free_spot(s: Situation, name: str) -> np.ndarray:
-    """Where on the table an object can be put (2,) [m]: the nearest place with room, else that with the most."""
-    region, own, here = s.cell.region, s.cell.objects[name], s.position(name)[:2]
-    spots = [np.array([x, y]) for x in np.linspace(*region.x, 7) for y in np.linspace(*region.y, 7)]
-    if region.x[0] <= here[0] <= region.x[1] and region.y[0] <= here[1] <= region.y[1]:
-        spots.append(here)
-    others = [(s.position(other)[:2], s.cell.objects[other].footprint) for other in s.cell.objects if other != name]
-    rooms = [_room(spot, others) - own.footprint for spot in spots]
-    free = [spot for spot, room in zip(spots, rooms, strict=True) if room > 0.03]
-    if not free:
-        return spots[int(np.argmax(rooms))]
-    return min(free, key=lambda spot: float(np.linalg.norm(spot - here)))
-
-
-def _room(spot: np.ndarray, others: list[tuple[np.ndarray, float]]) -> float:
-    return min((float(np.linalg.norm(spot - place)) - size for place, size in others), default=1.0)
-
-
-# ------------------------------------------------------------------------------------------------------ skills
+    pace = s.style.pace
+    return [replace(waypoint, speed=pace * waypoint.speed) for waypoint in SKILLS[s.task.family](s)]
 
 
 def lift(s: Situation) -> Plan:
@@ -206,13 +96,14 @@ def _falling(s: Situation, name: str, target: str) -> bool:
 def _spot_in_bin(s: Situation, name: str, target: str) -> tuple[np.ndarray, bool]:
     """Where in the bin there is room (2,) [m], and whether the hand may reach deep down there."""
     pose = s.now.poses[target]
-    inside = [n for n in s.cell.objects if n != name and inside_bin(s.cell, target, s.now, n)]
+    inside = [n for n in s.things() if n != name and inside_bin(s.cell, target, s.now, n)]
     others = [(s.position(n)[:2], s.cell.objects[n].footprint) for n in inside]
-    size, corner = s.cell.objects[name].footprint, 0.036
+    size = s.cell.objects[name].footprint
+    corner = max(0.036, s.cell.fixtures[target].measures["inner_half"] - size - 0.002)
     offsets = [(0.0, 0.0), (corner, corner), (-corner, -corner), (corner, -corner), (-corner, corner)]
     spots = [(pose[0] + rotation(pose[1]) @ np.array([*offset, 0.0]))[:2] for offset in offsets]
-    best = max(range(len(spots)), key=lambda i: (min(_room(spots[i], others) - size, 0.0), -i))
-    return spots[best], best == 0 and _room(spots[0], others) - size > 0.0
+    best = max(range(len(spots)), key=lambda i: (min(room(spots[i], others) - size, 0.0), -i))
+    return spots[best], best == 0 and room(spots[0], others) - size > 0.0
 
 
 def push(s: Situation) -> Plan:
@@ -261,10 +152,10 @@ def stack(s: Situation) -> Plan:
         x, y, _ = s.grasp_point(name)
         return [*way, Waypoint(np.array([x, y, CARRY]), way[-1].orientation, CLOSED, FAST, 0.03)]
     quarter = np.pi / 2.0
-    turn = float(wrapped(4.0 * (s.yaw(target) - s.yaw(name)))) / 4.0
+    off = float(wrapped(4.0 * (s.yaw(target) - s.yaw(name)))) / 4.0
     present = closing_yaw(s.motion.orientation)
-    yaw = s.nearest_yaw(present + turn, quarter)
-    turn = float(wrapped(yaw - present))
+    yaw = s.nearest_yaw(s.tool_yaw + off, quarter) if abs(off) > ALIGNED else present
+    turn = float(wrapped(yaw - s.tool_yaw))
     grip = s.tool - s.position(name)
     cosine, sine = np.cos(turn), np.sin(turn)
     aside = np.array([cosine * grip[0] - sine * grip[1], sine * grip[0] + cosine * grip[1]])
@@ -273,74 +164,22 @@ def stack(s: Situation) -> Plan:
     return set_down(s, place, yaw, release_opening(s, name))
 
 
-def open_drawer(s: Situation) -> Plan:
-    """Hook the closed fingers behind the handle and pull."""
-    cabinet = s.cell.fixture_with("handle_x")
-    m, drawn = cabinet.measures, float(s.now.joints[s.task.target])
-    least = float(s.task.condition["least"])
-    if drawn >= least + 0.010:
-        return retreat(s, CLOSED, OPEN)
-    middle = 0.5 * (m["front"] + m["handle_x"] - m["handle_radius"])
-    goal = m["handle_x"] - m["handle_radius"] - FINGER_HALF_WIDTH + min(least + 0.022, m["travel"])
-    return _move_handle(s, middle + drawn, goal)
-
-
-def close_drawer(s: Situation) -> Plan:
-    """Push the handle in from outside with the closed fingers."""
-    cabinet = s.cell.fixture_with("handle_x")
-    m, drawn = cabinet.measures, float(s.now.joints[s.task.target])
-    if drawn <= float(s.task.condition["most"]) - 0.008:
-        return retreat(s, CLOSED, OPEN)
-    outside = m["handle_x"] + m["handle_radius"] + FINGER_HALF_THICKNESS
-    return _move_handle(s, outside + drawn + 0.010, outside - 0.006)
-
-
-def _move_handle(s: Situation, start: float, goal: float) -> Plan:
-    """Go down at x = start of the cabinet's frame and move level to x = goal."""
-    cabinet = s.cell.fixture_with("handle_x")
-    position, quaternion = s.now.poses[cabinet.name]
-    turn, height = rotation(quaternion), cabinet.measures["handle_z"]
-    first, last = (position + turn @ np.array([x, 0.0, height]) for x in (start, goal))
-    yaw = s.nearest_yaw(s.yaw(cabinet.name), np.pi / 2.0)
-    down = pointing_down(yaw)
-    moving = Waypoint(last, down, CLOSED, SLOW, 0.002, 0.05)
-    x, y, z = in_frame_of((position, quaternion), s.tool)
-    if z < height + 0.015 and abs(y) < 0.03 and abs(x - start) < 0.022:
-        return [moving]
-    way = [] if above(s, first, yaw) else approach(s, first + [0, 0, APPROACH], yaw, CLOSED, TRAVEL)
-    if way:
-        way[-1] = replace(way[-1], dwell=max(0.0, gripper.closing_time(s.opening, 0.95) - 0.3))
-    elif s.opening < 0.9 and s.motion.position[2] > height + 0.03:
-        way = [Waypoint(s.motion.position, down, CLOSED, SLOW, 0.01, ANY_ANGLE, gripper.closing_time(s.opening, 0.95))]
-    return [*way, Waypoint(first, down, CLOSED, MODERATE, 0.004, 0.05), moving]
-
-
-def press(s: Situation) -> Plan:
-    """Press the button with the closed fingers, wait, and rise."""
-    button = s.cell.fixture_with("pressed")
-    if s.met_for >= s.task.hold + 0.25:
-        return retreat(s, CLOSED, OPEN)
-    m = button.measures
-    x, y, _ = s.position(button.name)
-    yaw = s.nearest_yaw(s.yaw(button.name), np.pi / 2.0)
-    depth = 0.5 * (m["pressed"] + m["travel"]) + 0.001
-    bottom = np.array([x, y, m["top"] + FINGER_TIP - depth])
-    way = [] if above(s, bottom, yaw) else approach(s, bottom + [0, 0, APPROACH], yaw, CLOSED, TRAVEL)
-    down = pointing_down(yaw)
-    pressing = Waypoint(bottom, down, CLOSED, SLOW, 0.002, 0.05, s.task.hold + 0.5)
-    over = Waypoint(bottom + [0, 0, 0.03], down, CLOSED, MODERATE, 0.01, 0.08)
-    rise = Waypoint(np.array([x, y, TRAVEL]), down, CLOSED)
-    low = s.motion.position[2] < bottom[2] + 0.03
-    return [*way, *([] if low and not way else [over]), pressing, rise]
-
-
 SKILLS: Mapping[str, Callable[[Situation], Plan]] = {
     "lift": lift,
     "place": place,
+    "lay": place,
     "push": push,
     "push_forward": push,
     "stack": stack,
-    "open": open_drawer,
-    "close": close_drawer,
+    "uncap": uncap,
+    "cap": cap,
+    "open": open_it,
+    "close": close_it,
+    "swing_open": open_it,
+    "swing_closed": close_it,
+    "lift_open": open_it,
+    "let_down": close_it,
     "press": press,
+    "pour": pour,
+    "bin_pick": pick_any,
 }

@@ -1,6 +1,7 @@
 """Success conditions: physical facts about the scene, compared with what it was when the instruction was given.
 
-Kinds (parameters in data/tasks.yaml): lifted, inside, pushed, stacked, opened, closed, pressed. Nothing here knows
+Kinds (parameters in data/tasks.yaml): lifted, inside, pushed, stacked, uncapped, capped, opened, closed, pressed,
+poured, moved_any. Nothing here knows
 how a task is done. `touched` are the names of the objects that the robot touches: a placed or stacked object must
 have been let go.
 """
@@ -20,6 +21,8 @@ from gr2_sim.tasks import DIRECTIONS, Task
 
 RESTING = 0.012
 """How much [m] the height of something that still lies where it lay may change."""
+SEATED = 0.006
+"""How far [m] a cap on its container may be from its place, beside and above."""
 UPRIGHT = 0.95
 """Least cosine of the angle between an object's z and the vertical for it to stand upright."""
 
@@ -68,7 +71,36 @@ def inside_bin(cell: Cell, bin_name: str, truth: SceneTruth, name: str) -> bool:
     """Whether an object's centre is within the walls of a bin and below its rim."""
     measures = cell.fixtures[bin_name].measures
     x, y, z = in_frame_of(truth.poses[bin_name], truth.poses[name][0])
-    return bool(max(abs(x), abs(y)) < measures["inner_half"] and z < measures["rim"])
+    if "radius" in measures:
+        within = np.hypot(x, y) < measures["radius"]
+    else:
+        half = measures["inner_half"]
+        within = abs(x) < measures.get("inner_x", half) and abs(y) < measures.get("inner_y", half)
+    return bool(within and 0.0 < z < measures["rim"])
+
+
+def cap_gap(cell: Cell, truth: SceneTruth, cap: str, container: str) -> tuple[float, float, bool]:
+    """How far a cap is beside and above where it sits [m], in the container's frame; whether the container stands."""
+    pose = truth.poses[container]
+    x, y, z = in_frame_of(pose, truth.poses[cap][0])
+    seat = cell.objects[container].measures["neck_top"] + cell.objects[cap].measures["under"]
+    return float(np.hypot(x, y)), float(z - seat), bool(rotation(pose[1])[2, 2] >= UPRIGHT)
+
+
+def poured_share(cell: Cell, truth: SceneTruth, target: str) -> float:
+    """Share of the granules that are in a fixture."""
+    names = cell.granules.names
+    return sum(inside_bin(cell, target, truth, name) for name in names) / len(names) if names else 0.0
+
+
+def opened_at(cell: Cell, task: Task) -> float:
+    """Joint position from which on a task's moving part counts as open [m or rad]."""
+    return float(task.condition.get("least", cell.fixture_of(task.target).measures.get("open", np.inf)))
+
+
+def shut_at(cell: Cell, task: Task) -> float:
+    """Joint position up to which a task's moving part counts as shut [m or rad]."""
+    return float(task.condition.get("most", cell.fixture_of(task.target).measures.get("shut", -np.inf)))
 
 
 def _lifted(view: View, height: float) -> tuple[bool, str]:
@@ -106,22 +138,68 @@ def _stacked(view: View, offset: float) -> tuple[bool, str]:
     return on_top and not held, text + ("; still held" if held else "")
 
 
-def _opened(view: View, least: float) -> tuple[bool, str]:
-    position = float(view.now.joints[view.task.target])
-    return position >= least, f"{view.task.target} is {position:.3f} m open, at least {least:.3f} m asked for"
+def _uncapped(view: View, distance: float) -> tuple[bool, str]:
+    cap, container = view.task.object, view.task.target
+    aside, above, stands = cap_gap(view.cell, view.now, cap, container)
+    off = float(np.hypot(aside, above))
+    text = f"{cap} is {off:.3f} m from its place on the {container}, at least {distance:.3f} m asked for"
+    return off >= distance and stands, text + ("" if stands else "; the container has fallen over")
 
 
-def _closed(view: View, most: float) -> tuple[bool, str]:
-    position = float(view.now.joints[view.task.target])
-    return position <= most, f"{view.task.target} is {position:.3f} m open, at most {most:.3f} m asked for"
+def _capped(view: View) -> tuple[bool, str]:
+    cap, container = view.task.object, view.task.target
+    aside, above, stands = cap_gap(view.cell, view.now, cap, container)
+    held = cap in view.touched
+    level = rotation(view.now.poses[cap][1])[2, 2] >= UPRIGHT
+    text = f"{cap} is {1e3 * aside:.1f} mm beside and {1e3 * above:.1f} mm above its place on the {container}"
+    text += "; still held" if held else ""
+    on = aside <= SEATED and abs(above) <= SEATED and level
+    return on and stands and not held, text + ("" if stands else "; the container has fallen over")
+
+
+def _moved_any(view: View) -> tuple[bool, str]:
+    moved = [
+        name
+        for name in view.cell.objects
+        if inside_bin(view.cell, view.task.target, view.now, name)
+        and not inside_bin(view.cell, view.task.target, view.start, name)
+    ]
+    held = [name for name in moved if name in view.touched]
+    text = f"{', '.join(moved) or 'nothing'} was moved to the {view.task.target}" + ("; still held" if held else "")
+    return bool(moved) and not held, text
+
+
+def _poured(view: View, share: float) -> tuple[bool, str]:
+    reached = poured_share(view.cell, view.now, view.task.target)
+    text = (
+        f"{100 * reached:.0f} % of the granules are in the {view.task.target}, at least {100 * share:.0f} % asked for"
+    )
+    return reached >= share, text
+
+
+def _opened(view: View, **_: float) -> tuple[bool, str]:
+    position, least = float(view.now.joints[view.task.target]), opened_at(view.cell, view.task)
+    unit = _unit(view)
+    return position >= least, f"{view.task.target} is {position:.3f} {unit} open, at least {least:.3f} {unit} asked for"
+
+
+def _closed(view: View, **_: float) -> tuple[bool, str]:
+    position, most = float(view.now.joints[view.task.target]), shut_at(view.cell, view.task)
+    unit = _unit(view)
+    return position <= most, f"{view.task.target} is {position:.3f} {unit} open, at most {most:.3f} {unit} asked for"
+
+
+def _unit(view: View) -> str:
+    slider = view.cell.fixture_of(view.task.target).slider
+    return "rad" if slider and slider.type == "hinge" else "m"
 
 
 def _pressed(view: View) -> tuple[bool, str]:
-    depth, least = float(view.now.joints[view.task.target]), view.cell.fixture_with("pressed").measures["pressed"]
-    return (
-        depth >= least,
-        f"{view.task.target} is pressed {1e3 * depth:.1f} mm, at least {1e3 * least:.1f} mm asked for",
-    )
+    depth, least = float(view.now.joints[view.task.target]), view.cell.fixture_of(view.task.target).measures["pressed"]
+    if _unit(view) == "rad":
+        return depth >= least, f"{view.task.target} is tipped by {depth:.3f} rad, at least {least:.3f} rad asked for"
+    text = f"{view.task.target} is pressed {1e3 * depth:.1f} mm, at least {1e3 * least:.1f} mm asked for"
+    return depth >= least, text
 
 
 CONDITIONS: Mapping[str, Callable[..., tuple[bool, str]]] = {
@@ -129,6 +207,10 @@ CONDITIONS: Mapping[str, Callable[..., tuple[bool, str]]] = {
     "inside": _inside,
     "pushed": _pushed,
     "stacked": _stacked,
+    "uncapped": _uncapped,
+    "capped": _capped,
+    "poured": _poured,
+    "moved_any": _moved_any,
     "opened": _opened,
     "closed": _closed,
     "pressed": _pressed,

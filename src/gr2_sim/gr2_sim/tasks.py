@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from gr2_policy.policy import UnknownInstruction
-from gr2_sim.cell import read_yaml
+from gr2_sim.cell import catalogue, read_merged, read_yaml
 from gr2_sim.parts import DataError
 
 DIRECTIONS: Mapping[str, tuple[float, float]] = {
@@ -26,6 +26,10 @@ class UnknownTask(ValueError):
     """No task of this name. The message lists those that are."""
 
 
+SKILLS = ("pick", "place", "uncap", "cap", "open", "close", "press", "pour")
+"""The eight skills; tasks of other families (pushing) belong to none of them."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One task.
@@ -35,12 +39,17 @@ class Task:
         family: family in data/tasks.yaml.
         condition: parameters of the success condition, with its `kind`.
         hold: time [s] that the condition must hold.
-        instructions: all the ways of asking for it; the first is the plain one.
+        instructions: the ways of asking for it that training may use; the first is the plain one.
         object: what is moved; empty where nothing is.
         target: the object, fixture or moving part it is about; empty where there is none.
         direction: of a push, key of DIRECTIONS; empty otherwise.
         room: free way [m] that the layout leaves for a push.
-        start: initial positions of moving parts [m].
+        start: initial positions of moving parts [m or rad].
+        skill: which of SKILLS; empty for none.
+        scene: where it can be done.
+        held_out: ways of asking that training never uses.
+        off: the cap that does not begin on its container; empty for none.
+        also: those of `instructions` that are this task's own, not its family's.
     """
 
     name: str
@@ -53,44 +62,127 @@ class Task:
     direction: str = ""
     room: float = 0.0
     start: Mapping[str, float] = field(default_factory=dict)
+    skill: str = ""
+    scene: str = "table"
+    held_out: tuple[str, ...] = ()
+    off: str = ""
+    also: tuple[str, ...] = ()
 
 
 @lru_cache
 def load_tasks() -> Mapping[str, Task]:
-    """All tasks by name.
+    """All tasks by name, scene by scene.
 
     Raises:
-        DataError: tasks.yaml names an unknown family or direction, or lets one instruction mean two tasks.
+        DataError: the data name an unknown family, skill or direction, or let one instruction mean two tasks.
     """
-    data, objects = read_yaml("tasks.yaml"), read_yaml("objects.yaml")
+    data = read_yaml("tasks.yaml")
+    families = data["families"]
     tasks: dict[str, Task] = {}
-    meaning: dict[str, str] = {}
-    for name, entry in data["tasks"].items():
-        family = data["families"].get(entry["family"])
-        direction = entry.get("direction", "")
-        if family is None or (direction and direction not in DIRECTIONS):
-            raise DataError(f"tasks.yaml: task '{name}' names an unknown family or direction: {entry}")
-        words = {key: _label(entry.get(key, ""), objects) for key in ("object", "target")}
-        phrases = tuple(text.format(direction=direction, **words) for text in family["instructions"])
-        condition = dict(family["condition"])
-        hold = float(condition.pop("hold"))
-        tasks[name] = Task(
-            name=name,
-            family=entry["family"],
-            condition=condition,
-            hold=hold,
-            instructions=phrases,
-            object=entry.get("object", ""),
-            target=entry.get("target", ""),
-            direction=direction,
-            room=float(family.get("room", 0.0)),
-            start=dict(entry.get("start", {})),
-        )
-        for phrase in phrases:
-            other = meaning.setdefault(normalise(phrase), name)
-            if other != name:
-                raise DataError(f"tasks.yaml: '{phrase}' means both '{other}' and '{name}'")
+    for scene, entries in data["tasks"].items():
+        for name, entry in entries.items():
+            family = families.get(entry["family"])
+            direction = entry.get("direction", "")
+            if family is None or (direction and direction not in DIRECTIONS) or name in tasks:
+                raise DataError(
+                    f"tasks.yaml: task '{name}' is described twice or names an unknown family or direction: {entry}"
+                )
+            if family.get("skill", "") not in ("", *SKILLS):
+                raise DataError(
+                    f"tasks.yaml: family '{entry['family']}' has an unknown skill; known: {', '.join(SKILLS)}"
+                )
+            condition = {**family["condition"], **entry.get("condition", {})}
+            hold = float(condition.pop("hold"))
+            tasks[name] = Task(
+                name=name,
+                family=entry["family"],
+                condition=condition,
+                hold=hold,
+                instructions=_phrases(family["instructions"], entry, {}),
+                object=entry.get("object", ""),
+                target=entry.get("target", ""),
+                direction=direction,
+                room=float(family.get("room", 0.0)),
+                start=dict(entry.get("start", {})),
+                skill=family.get("skill", ""),
+                scene=scene,
+                held_out=_phrases(family["held_out"], {**entry, "also": ()}, {}),
+                off=entry["object"] if family.get("apart") else "",
+                also=tuple(entry.get("also", ())),
+            )
+    _meanings(tasks)
     return tasks
+
+
+def the_tasks() -> Mapping[str, Task]:
+    """The tasks of the eight skills, by name: those of the suites."""
+    return {name: task for name, task in load_tasks().items() if task.skill}
+
+
+def _phrases(templates: Sequence[str], entry: Mapping[str, Any], labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Instructions in words; `labels` say what things are called that others stand for."""
+    names = {key: entry.get(key, "") for key in ("object", "target")}
+    words = {key: labels.get(name, "") or label_of(name) for key, name in names.items()}
+    texts = [*templates, *entry.get("also", ())]
+    return tuple(text.format(direction=entry.get("direction", ""), **words) for text in texts)
+
+
+@lru_cache
+def _labels() -> Mapping[str, str]:
+    named = {name: thing.label for name, thing in catalogue().items()}
+    return {**{name: entry["label"] for name, entry in read_merged("fixtures").items()}, **named}
+
+
+def label_of(name: str) -> str:
+    """What an object, fixture or moving part is called."""
+    return _labels().get(name, name.replace("_", " "))
+
+
+def phrases(task: Task, labels: Mapping[str, str] | None = None, held_out: bool = False) -> tuple[str, ...]:
+    """Ways of asking for a task.
+
+    Args:
+        task: the task.
+        labels: what its object or target is called where another stands for it.
+        held_out: those that training never uses.
+    """
+    family = read_yaml("tasks.yaml")["families"][task.family]
+    entry = {"object": task.object, "target": task.target, "direction": task.direction, "also": task.also}
+    if held_out:
+        return _phrases(family["held_out"], {**entry, "also": ()}, labels or {})
+    return _phrases(family["instructions"], entry, labels or {})
+
+
+def _meanings(tasks: Mapping[str, Task]) -> dict[str, tuple[Task, str]]:
+    """Every instruction that is understood -> its task and its spelling, things that stand for others counted in.
+
+    Raises:
+        DataError: one instruction means two tasks.
+    """
+    families = read_yaml("tasks.yaml")["families"]
+    stand_ins: dict[str, list[str]] = {}
+    for thing in catalogue().values():
+        for role in thing.stands_for:
+            stand_ins.setdefault(role, []).append(thing.label)
+    meanings: dict[str, tuple[Task, str]] = {}
+    for task in tasks.values():
+        family = families[task.family]
+        entry = {"object": task.object, "target": task.target, "direction": task.direction, "also": task.also}
+        for labels in (
+            {},
+            *({role: label} for role in (task.object, task.target) for label in stand_ins.get(role, ())),
+        ):
+            for text in _phrases([*family["instructions"], *family["held_out"]], entry, labels):
+                other, _ = meanings.setdefault(normalise(text), (task, text))
+                if other.name != task.name:
+                    raise DataError(f"tasks.yaml: '{text}' means both '{other.name}' and '{task.name}'")
+    return meanings
+
+
+@lru_cache
+def known_instructions() -> Mapping[str, tuple[Task, str]]:
+    """Every instruction that is understood, normalised -> its task and its spelling."""
+    return _meanings(load_tasks())
 
 
 def find_task(name: str) -> Task:
@@ -118,7 +210,7 @@ def task_for(instruction: str) -> Task:
     Raises:
         UnknownInstruction: none; the message suggests instructions that are alike.
     """
-    known = {normalise(phrase): (task, phrase) for task in load_tasks().values() for phrase in task.instructions}
+    known = known_instructions()
     wanted = normalise(instruction)
     if wanted in known:
         return known[wanted][0]
@@ -129,7 +221,3 @@ def task_for(instruction: str) -> Task:
     raise UnknownInstruction(
         f"cannot follow '{instruction}': {hint}" + " or ".join(f"'{offer}'" for offer in offers) + "?"
     )
-
-
-def _label(name: str, objects: Mapping[str, Any]) -> str:
-    return objects[name]["label"] if name in objects else name

@@ -11,9 +11,9 @@ import numpy as np
 
 from gr2_policy.policy import ActionChunk, Observation, PolicyError, SceneTruth
 from gr2_sim.cell import Cell, load_cell
-from gr2_sim.motion import STEP, Motion, at_rest, between, follow, turn_between
+from gr2_sim.motion import STEP, Motion, at_rest, between, closing_yaw, follow, turn_between
 from gr2_sim.parts import DataError
-from gr2_sim.situation import Situation
+from gr2_sim.situation import PLAIN, Situation, draw_style
 from gr2_sim.skills import plan
 from gr2_sim.success import View, check
 from gr2_sim.tasks import Task, task_for
@@ -32,6 +32,7 @@ class Teacher:
     Args:
         chunk_dt: time between poses of a chunk [s], a multiple of motion.STEP.
         horizon: poses in a chunk.
+        varied: each episode in a style of its own, the same for the same scene, seed and instruction; else all alike.
     """
 
     model_id = "teacher-1"
@@ -41,7 +42,7 @@ class Teacher:
     privileged = True
     history = 0
 
-    def __init__(self, chunk_dt: float = 0.1, horizon: int = 16) -> None:
+    def __init__(self, chunk_dt: float = 0.1, horizon: int = 16, varied: bool = True) -> None:
         self._stride = round(chunk_dt / STEP)
         if horizon < 1 or self._stride < 1 or abs(self._stride * STEP - chunk_dt) > 1e-9:
             raise ValueError(
@@ -49,6 +50,8 @@ class Teacher:
             )
         self.chunk_dt = chunk_dt
         self.horizon = horizon
+        self._varied = varied
+        self._instruction = ""
         self._task: Task | None = None
         self._start: SceneTruth | None = None
         self._met_since: float | None = None
@@ -62,6 +65,7 @@ class Teacher:
             UnknownInstruction: no task is asked for in these words; the message suggests some.
         """
         self._task = task_for(instruction)
+        self._instruction = instruction
         self._start, self._met_since, self._met_for = None, None, 0.0
 
     def infer(self, observation: Observation) -> ActionChunk:
@@ -90,6 +94,8 @@ class Teacher:
             tool=np.asarray(observation.tool_position, dtype=float),
             opening=float(observation.gripper),
             met_for=self._met_for,
+            tool_yaw=closing_yaw(np.asarray(observation.tool_orientation, dtype=float)),
+            style=draw_style(truth.scene, truth.seed, self._instruction) if self._varied else PLAIN,
         )
         duration = self.horizon * self.chunk_dt + LOOK_AHEAD - REACTION
         states = settled[:-1] + follow(settled[-1], plan(situation), duration)
@@ -153,10 +159,10 @@ def _checked_cell(truth: SceneTruth) -> Cell:
     return cell
 
 
-def make_policy(chunk_dt: float | str = 0.1, horizon: int | str = 16) -> Teacher:
+def make_policy(chunk_dt: float | str = 0.1, horizon: int | str = 16, varied: bool | str = True) -> Teacher:
     """Factory of the entry point `teacher`; options as Teacher's arguments, as text too.
 
     Raises:
         ValueError: an option with a wrong value.
     """
-    return Teacher(float(chunk_dt), int(horizon))
+    return Teacher(float(chunk_dt), int(horizon), str(varied).casefold() in ("true", "1", "yes"))

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LARGEST_WAIT = 1.0
+"""How far ahead [s] a trajectory may begin: until then the arm would go on as it moves now."""
+
 
 class TrajectoryRejected(ValueError):
     """A trajectory cannot be followed; the one before goes on. The message names what is wrong."""
@@ -134,6 +137,8 @@ class TrajectoryExecutor:
                 raise TrajectoryRejected(f"{what} of {self.joint_names[joint]} at point {point} is not finite")
         if times[0] < 0.0 or np.any(np.diff(times) <= 0.0):
             raise TrajectoryRejected(f"its times are not increasing: {times.tolist()}")
+        if stamp > now + LARGEST_WAIT:
+            raise TrajectoryRejected(f"it begins {stamp - now:.3f} s from now, allowed are {LARGEST_WAIT} s")
         absolute = times + (stamp if stamp != 0.0 else now)
         if absolute[-1] < now:
             raise TrajectoryRejected(f"it ended {now - absolute[-1]:.3f} s ago")

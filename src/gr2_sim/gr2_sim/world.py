@@ -20,18 +20,31 @@ from gr2_wbc.robots import load_robot
 FEED_FORWARD = DAMPING / STIFFNESS
 """(7,) [s]: what a position servo's damping takes away from a moving set point."""
 
+FAST_TIMESTEP = 0.0025
+"""Time step [s] that halves the cost of an episode; grasps hold as well (docs/tasks.md)."""
+
+KEPT_MODELS = 6
+"""Compiled models that a world keeps: to compile one takes longer than to lay a scene anew."""
+SETTLING = 1.0
+"""Time [s] that dropped objects are given to come to rest."""
+DISTURBANCE = 0.10
+"""Largest offset [rad] of each joint from the ready configuration in a disturbed start."""
+
 
 class World:
     """One cell, running.
 
     Args:
         scene: name of the scene.
+        timestep: of the physics [s]: 1 ms for tests of the controller; FAST_TIMESTEP for many episodes.
 
     Raises:
         DataError: unknown scene, or a data file is wrong.
     """
 
-    def __init__(self, scene: str = "table") -> None:
+    def __init__(self, scene: str = "table", timestep: float = 0.001) -> None:
+        self._timestep = timestep
+        self._models: dict[str, mujoco.MjModel] = {}
         self.task = ""
         self.seed = 0
         self.episode = 0
@@ -45,7 +58,7 @@ class World:
 
     def _load(self, scene: str) -> None:
         self.cell = load_cell(scene)
-        self.model = build_model(self.cell)
+        self.model = self._model()
         self.data = mujoco.MjData(self.model)
         model = self.model
         self.timestep = float(model.opt.timestep)
@@ -66,14 +79,26 @@ class World:
             self._cameras.close()
             self._cameras = None
 
-    def reset(self, task: str = "", seed: int = 0, scene: str = "", time: float | None = None) -> str:
+    def _model(self) -> mujoco.MjModel:
+        """The cell's model; the last few are kept."""
+        name = self.cell.name
+        model = self._models.pop(name, None) or build_model(self.cell, self._timestep)
+        self._models[name] = model
+        while len(self._models) > KEPT_MODELS:
+            del self._models[next(iter(self._models))]
+        return model
+
+    def reset(
+        self, task: str = "", seed: int = 0, scene: str = "", time: float | None = None, disturbed: bool = False
+    ) -> str:
         """Lay the scene anew and put the arm in its ready configuration, at rest, gripper open.
 
         Args:
             task: the task the scene is arranged for; empty for none.
             seed: the arrangement's seed, not negative.
-            scene: another scene; empty for the present one.
+            scene: another scene; empty for the present one, or, where that lacks what the task takes, the task's.
             time: what the clock shows afterwards [s]; None: it goes on.
+            disturbed: the arm begins beside its ready configuration, as if it had been pushed.
 
         Returns:
             An instruction of the task; empty where none was named.
@@ -83,6 +108,8 @@ class World:
         """
         chosen = find_task(task) if task else None
         cell = load_cell(scene) if scene else self.cell
+        if chosen and not scene and not all(cell.has(name) for name in (chosen.object, chosen.target) if name):
+            cell = load_cell(chosen.scene)
         layout = lay_out(cell, chosen, seed)
         if cell is not self.cell:
             self._load(cell.name)
@@ -90,15 +117,28 @@ class World:
         mujoco.mj_resetData(self.model, self.data)
         self.data.time = clock
         self._place(layout)
-        self.data.qpos[self._arm_qpos] = self._ready
-        self.data.ctrl[self._arm_ctrl] = self._ready
-        self.executor.hold(self._ready)
+        start = self._ready
+        if disturbed:
+            start = start + np.random.default_rng([seed, 7]).uniform(-DISTURBANCE, DISTURBANCE, len(start))
+        self.data.qpos[self._arm_qpos] = start
+        self.data.ctrl[self._arm_ctrl] = start
+        self.executor.hold(start)
         self._grip_goal = 0.0
         self._grip_reference = 0.0
         self.task, self.seed = task, seed
         self.episode += 1
         mujoco.mj_forward(self.model, self.data)
+        if cell.region.inside:
+            self._settle(clock)
         return chosen.instructions[0] if chosen else ""
+
+    def _settle(self, clock: float) -> None:
+        """Let dropped objects come to rest before the clock runs."""
+        self.step(round(SETTLING / self.timestep))
+        self.data.qvel[:] = 0.0
+        self.data.time = clock
+        self.executor.hold(self.joint_positions)
+        mujoco.mj_forward(self.model, self.data)
 
     def _place(self, layout: Layout) -> None:
         data, model = self.data, self.model
@@ -108,10 +148,20 @@ class World:
             data.mocap_quat[mocap] = (np.cos(yaw / 2.0), 0.0, 0.0, np.sin(yaw / 2.0))
         for name, (x, y, yaw) in layout.objects.items():
             start = model.joint(name).qposadr[0]
-            height = self.cell.objects[name].rest_height
+            height = layout.heights.get(name, self.cell.objects[name].rest_height)
             data.qpos[start : start + 7] = (x, y, height, np.cos(yaw / 2.0), 0.0, 0.0, np.sin(yaw / 2.0))
         for joint, value in layout.joints.items():
             data.qpos[self._slider_qpos[joint]] = value
+
+    def set_joint(self, joint: str, position: float) -> None:
+        """Put a moving part of a fixture somewhere [m or rad], at rest.
+
+        Raises:
+            KeyError: the scene has no such joint.
+        """
+        self.data.qpos[self._slider_qpos[joint]] = position
+        self.data.qvel[self.model.joint(joint).dofadr[0]] = 0.0
+        mujoco.mj_forward(self.model, self.data)
 
     # ---------------------------------------------------------------------------------------- running
 

@@ -9,7 +9,7 @@ import pytest
 
 from gr2_sim.rollout import Rollout, RolloutConfig
 from gr2_sim.teacher import Teacher
-from gr2_sim.world import World
+from gr2_sim.world import FAST_TIMESTEP, World
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +19,17 @@ def shared_world() -> Iterator[World]:
     world.close()
 
 
+@pytest.fixture(scope="session")
+def quick_world() -> Iterator[World]:
+    """A world with the time step of the suites."""
+    world = World(timestep=FAST_TIMESTEP)
+    yield world
+    world.close()
+
+
 @pytest.fixture
 def world(shared_world: World) -> World:
-    shared_world.reset(seed=0, time=0.0)
+    shared_world.reset(seed=0, scene="table", time=0.0)
     return shared_world
 
 
@@ -37,7 +45,7 @@ def teach(shared_world: World) -> Callable[..., Rollout]:
 
 @pytest.fixture
 def put(world: World) -> Callable[..., None]:
-    """Put an object somewhere: name, position (3,) [m], yaw [rad]."""
+    """Put an object of the shared world somewhere: name, position (3,) [m], yaw [rad]."""
 
     def move(name: str, position: np.ndarray, yaw: float = 0.0) -> None:
         joint = world.model.joint(name)

@@ -28,7 +28,7 @@ def judge(
     change()
     outcome = referee.update(world.truth(), touched)
     for _ in range(16):
-        for _ in range(50):
+        for _ in range(round(0.05 / world.timestep)):
             if hold is not None:
                 hold()
             world.step()
@@ -50,9 +50,9 @@ def at(world: World, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("task", list(load_tasks()))
-def test_no_task_begins_done(fresh: Callable, task: str) -> None:
-    world = fresh(task)
-    outcome = judge(world, task, lambda: None)
+def test_no_task_begins_done(quick_world: World, task: str) -> None:
+    quick_world.reset(task, 1, time=0.0)
+    outcome = judge(quick_world, task, lambda: None)
     assert outcome.task == task
     assert not outcome.success, outcome.detail
     assert outcome.held == 0.0, outcome.detail
@@ -179,3 +179,55 @@ def test_unknown_instruction_and_reset_are_reported(fresh: Callable) -> None:
     outcome = referee.update(world.truth(), NOTHING)
     assert outcome.task == ""
     assert "reset" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("aside", "touched", "success"),
+    [(0.0, NOTHING, True), (0.0, frozenset({"blue_cap"}), False), (0.03, NOTHING, False)],
+)
+def test_capped(fresh: Callable, put: Callable, aside: float, touched: frozenset[str], success: bool) -> None:
+    world = fresh("put_blue_cap_on_water_bottle")
+    seat = at(world, "water_bottle") + [aside, 0.0, world.cell.seat_height("blue_cap")]
+    outcome = judge(world, "put_blue_cap_on_water_bottle", lambda: put("blue_cap", seat), touched)
+    assert outcome.success is success, outcome.detail
+
+
+@pytest.mark.parametrize(("height", "success"), [(0.07, True), (0.03, False)])
+def test_uncapped(fresh: Callable, put: Callable, height: float, success: bool) -> None:
+    world = fresh("take_pot_lid_off_pot")
+    there = at(world, "pot_lid") + [0.0, 0.0, height]
+    outcome = judge(world, "take_pot_lid_off_pot", lambda: None, hold=lambda: put("pot_lid", there))
+    assert outcome.success is success, outcome.detail
+
+
+@pytest.mark.parametrize(("count", "success"), [(8, True), (5, False)])
+def test_poured(fresh: Callable, put: Callable, count: int, success: bool) -> None:
+    world = fresh("pour_green_cup_into_bowl")
+    names = world.cell.granules.names[:count]
+    spots = {name: at(world, "bowl") + [0.02 * (i % 3 - 1), 0.02 * (i // 3 - 1), 0.02] for i, name in enumerate(names)}
+
+    def pour() -> None:
+        for name, spot in spots.items():
+            put(name, spot)
+
+    outcome = judge(world, "pour_green_cup_into_bowl", pour)
+    assert outcome.success is success, outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("task", "joint", "position", "success"),
+    [
+        ("open_microwave_door", "microwave_door", 0.90, True),
+        ("open_microwave_door", "microwave_door", 0.60, False),
+        ("close_microwave_door", "microwave_door", 0.05, True),
+        ("close_microwave_door", "microwave_door", 0.20, False),
+        ("open_treasure_chest_lid", "treasure_chest_lid", 0.80, True),
+        ("open_treasure_chest_lid", "treasure_chest_lid", 0.60, False),
+        ("press_light_switch", "light_switch", 0.40, True),
+        ("press_light_switch", "light_switch", 0.20, False),
+    ],
+)
+def test_hinges(fresh: Callable, task: str, joint: str, position: float, success: bool) -> None:
+    world = fresh(task)
+    outcome = judge(world, task, lambda: None, hold=lambda: world.set_joint(joint, position))
+    assert outcome.success is success, outcome.detail

@@ -5,20 +5,34 @@ from __future__ import annotations
 import pytest
 
 from gr2_policy.policy import UnknownInstruction
-from gr2_sim.tasks import UnknownTask, find_task, load_tasks, normalise, task_for
+from gr2_sim.cell import load_cell
+from gr2_sim.tasks import SKILLS, UnknownTask, find_task, load_tasks, normalise, task_for, the_tasks
 
 
-def test_enough_tasks_in_many_words() -> None:
-    tasks = load_tasks()
-    assert len(tasks) >= 14
-    assert {task.family for task in tasks.values()} == {
-        "lift", "place", "push", "push_forward", "stack", "open", "close", "press",
-    }  # fmt: skip
-    for task in tasks.values():
-        assert len({normalise(phrase) for phrase in task.instructions}) >= 4
-        for phrase in task.instructions:
+def test_105_tasks_over_eight_skills() -> None:
+    tasks = the_tasks()
+    assert len(tasks) == 105
+    for skill in SKILLS:
+        assert sum(task.skill == skill for task in tasks.values()) >= 8, skill
+
+
+def test_every_task_has_words_for_training_and_held_out_ones() -> None:
+    for task in load_tasks().values():
+        trained = {normalise(phrase) for phrase in task.instructions}
+        held_out = {normalise(phrase) for phrase in task.held_out}
+        assert len(trained) >= 5, task.name
+        assert len(held_out) >= 2, task.name
+        assert not trained & held_out, task.name
+        for phrase in (*task.instructions, *task.held_out):
             assert task_for(phrase) is task
             assert "{" not in phrase
+
+
+def test_every_task_has_what_it_takes_in_its_scene() -> None:
+    for task in load_tasks().values():
+        cell = load_cell(task.scene)
+        for name in filter(None, (task.object, task.target, *task.start)):
+            assert cell.has(name), f"{task.name}: scene '{task.scene}' lacks {name}"
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ GOOD = {
         ({"times": np.array([0.1, np.nan])}, "not finite"),
         ({"stamp": np.nan}, "not finite"),
         ({"stamp": 0.5}, "ended 0.300 s ago"),
+        ({"stamp": 3.0}, "begins 2.000 s from now"),
         ({"times": np.zeros(0), "positions": np.zeros((0, 2)), "velocities": np.zeros((0, 2))}, "no points"),
     ],
 )

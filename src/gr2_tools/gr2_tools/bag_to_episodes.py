@@ -263,8 +263,8 @@ def _grips(take: _Take) -> list[float]:
 
 def _chunks(take: _Take, stamps: np.ndarray, period: float) -> np.ndarray | None:
     """The chunk computed from each frame; None unless every frame has one, with poses a period apart."""
-    found = [take.chunks.get(_nanoseconds(stamp)) for stamp in stamps]
-    if any(chunk is None or abs(chunk.dt - period) > 1e-6 for chunk in found):
+    found = [take.chunks[key] for stamp in stamps if (key := _nanoseconds(stamp)) in take.chunks]
+    if len(found) < len(stamps) or any(abs(chunk.dt - period) > 1e-6 for chunk in found):
         return None
     if len({int(chunk.horizon) for chunk in found}) != 1:
         return None

@@ -122,7 +122,11 @@ def _view(dataset: Dataset, args: argparse.Namespace, _console: Console) -> int:
 
 def _check(dataset: Dataset, args: argparse.Namespace, console: Console) -> int:
     steps = iter(track(range(len(dataset)), "reading", console=console, transient=True))
-    findings = inspect.check(dataset, progress=lambda _done: next(steps, None))
+
+    def progress(_done: int) -> None:
+        next(steps, None)
+
+    findings = inspect.check(dataset, progress=progress)
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
         return 1 if findings else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gr2_tools.recorder import RecordOptions
 from gr2_tools.recorder_node import record_bag
+from gr2_tools.rerun_export import RerunMissing, export_and_tell, load_rerun
 from gr2_tools.terminal import print_line
 
 DESCRIPTION = """Record the running stack into a bag (rosbag2, MCAP) that `gr2 replay` and `ros2 bag play` play.
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   gr2 record -o runs/pick --duration 60   one minute into runs/pick
   gr2 record /joint_states '/wbc*'        some topics; quote wildcards
   gr2 record --all --exclude '/*camera*'  everything visible but the cameras
+  gr2 record -o runs/pick --rerun         runs/pick.rrd as well, for Rerun
   gr2 record --use-sim-time               times of the bag are simulation time (then replay with --clock)
 """
 
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--status-period", type=float, default=5.0, metavar="S", help="seconds between status lines; 0: none"
     )
+    parser.add_argument("--rerun", action="store_true", help="afterwards also convert it for Rerun (needs rerun-sdk)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,7 +71,15 @@ def run(args: argparse.Namespace) -> int:
         compression=args.compression,
         status_period=args.status_period,
     )
-    return record_bag(options, _say, _warn)
+    if not args.rerun:
+        return record_bag(options, _say, _warn)
+    try:
+        load_rerun()  # rather now than after an hour of recording
+    except RerunMissing as missing:
+        _warn(str(missing))
+        return 2
+    bag = options.output = options.folder()
+    return record_bag(options, _say, _warn) or export_and_tell(bag, bag.with_name(f"{bag.name}.rrd"))
 
 
 def _say(text: str) -> None:

@@ -18,6 +18,7 @@ class Refusal(Enum):
 
     NOT_READY = "not_ready"
     STOPPED = "stopped"
+    MOVING = "moving"
     UNKNOWN_SESSION = "unknown_session"
     WRONG_FRAME = "wrong_frame"
     BAD_TIMING = "bad_timing"

@@ -1,21 +1,24 @@
 """Distances between monitored pairs, and the rows that keep them.
 
-MuJoCo serves as the distance engine: a model of the arm alone with the environment's primitives, where exactly the
-monitored pairs are contact pairs with a margin, so that far pairs cost nothing. For a contact of geoms 1 and 2 with
-normal n (from 1 to 2) at point p, the distance changes at n . (v2 - v1), a linear function of the joint velocities.
+MuJoCo serves as the distance engine, on the model that :mod:`gr2_wbc.collision_model` builds. For a contact of geoms 1
+and 2 with normal n (from 1 to 2) at point p, the distance changes at n . (v2 - v1), a linear function of the joint
+velocities.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-import pinocchio as pin
 
+from gr2_wbc.collision_model import CollisionModel
 from gr2_wbc.limits import BrakingProfile
-from gr2_wbc.robot import Primitive, Robot, RobotFileError
-from gr2_wbc.rotation import matrix_of, quaternion_of
+
+_CROSS = np.zeros((9, 3))  # p x n from the nine products p_i n_j
+for _i, _j, _k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+    _CROSS[3 * _i + _j, _k], _CROSS[3 * _j + _i, _k] = 1.0, -1.0
 
 
 @dataclass(frozen=True)
@@ -27,56 +30,61 @@ class Nearest:
 
 
 class CollisionMonitor:
-    """Distances of one robot's monitored pairs.
+    """Distances of one robot's monitored pairs."""
 
-    Attributes:
-        nearest: the closest pair at the last :meth:`update`.
-        clearance: smallest distance minus safe distance [m] there; infinite if no pair is near.
-    """
+    def __init__(self, collision_model: CollisionModel) -> None:
+        self.use(collision_model)
 
-    def __init__(self, robot: Robot) -> None:
-        """Build the distance engine.
-
-        Raises:
-            RobotFileError: a pair names a geom that the model lacks.
-        """
-        spec = robot.collision
-        self._model = _build_engine(robot)
+    def use(self, collision_model: CollisionModel) -> None:
+        """Go on with another model of the same arm, between two cycles; distances are known after the next update."""
+        self._model = collision_model.model
         self._data = mujoco.MjData(self._model)
-        self._qpos = np.array([self._model.joint(name).qposadr[0] for name in robot.joint_names])
+        addresses = collision_model.joint_addresses
+        first, count = int(addresses[0]), len(addresses)
+        self._positions = self._data.qpos
+        self._order: slice | np.ndarray = addresses
+        if np.array_equal(addresses, np.arange(first, first + count)):  # the rule, and much cheaper
+            self._order = slice(first, first + count)
+        self._names = collision_model.geom_names
+        self._base = collision_model.base
+        # Tables by pair in either order of its geoms, and the row in them by the two geoms' numbers.
         count = self._model.ngeom
-        self._names = [self._model.geom(index).name for index in range(count)]
-        self._safe = np.zeros((count, count))
-        for pair in spec.pairs:
-            i, j = self._names.index(pair.first), self._names.index(pair.second)
-            self._safe[i, j] = self._safe[j, i] = pair.distance
-        self._moved_by = _joint_masks(self._model, robot.joint_names)
-        self._base = None
-        base = _base_placement(robot)
-        if not base.isIdentity(1e-12):
-            self._base = base
-        self._distances = np.zeros(0)
-        self._margins = np.zeros(0)
-        self.nearest = Nearest()
-        self.clearance = float("inf")
+        geoms = np.stack([self._model.pair_geom1, self._model.pair_geom2], axis=1)
+        first, second = np.concatenate([geoms, geoms[:, ::-1]]).T
+        self._key = np.array([count, 1], dtype=np.int32)
+        self._row = np.zeros(count * count, dtype=np.intp)
+        self._row[first * count + second] = np.arange(len(first))
+        self._safe = collision_model.safe_distance[first, second]
+        self._moved_by = collision_model.moved_by[second] - collision_model.moved_by[first]
+        self._count = 0
 
     def update(self, positions: np.ndarray) -> None:
         """Compute the distances of near pairs for joint positions (n,) [rad]."""
-        self._data.qpos[self._qpos] = positions
-        mujoco.mj_kinematics(self._model, self._data)
-        mujoco.mj_collision(self._model, self._data)
-        if self._data.ncon == 0:
-            self._distances = self._margins = np.zeros(0)
-            self.nearest, self.clearance = Nearest(), float("inf")
+        self._positions[self._order] = positions
+        data = self._data
+        mujoco.mj_kinematics(self._model, data)
+        mujoco.mj_collision(self._model, data)
+        self._count = data.ncon
+        if self._count == 0:
             return
-        contact = self._data.contact
-        self._geoms = contact.geom
+        contact = self._contact = data.contact
         self._distances = contact.dist
-        self._margins = self._distances - self._safe[self._geoms[:, 0], self._geoms[:, 1]]
-        closest = int(np.argmin(self._distances))
-        first, second = self._geoms[closest]
-        self.nearest = Nearest(f"{self._names[first]}|{self._names[second]}", float(self._distances[closest]))
-        self.clearance = float(self._margins.min())
+        self._pairs = self._row.take(contact.geom.dot(self._key))
+        self._margins = self._distances - self._safe.take(self._pairs)
+
+    @property
+    def nearest(self) -> Nearest:
+        """The closest pair at the last :meth:`update`."""
+        if self._count == 0:
+            return Nearest()
+        closest = int(self._distances.argmin())
+        first, second = self._contact.geom[closest]
+        return Nearest(f"{self._names[first]}|{self._names[second]}", float(self._distances[closest]))
+
+    @property
+    def clearance(self) -> float:
+        """Smallest distance minus safe distance [m] at the last :meth:`update`; infinite if no pair is near."""
+        return float(self._margins.min()) if self._count else math.inf
 
     def rows(self, spatial: np.ndarray, profile: BrakingProfile, limit: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows that keep the safe distances of the nearest contacts.
@@ -89,69 +97,19 @@ class CollisionMonitor:
         Returns:
             G (r, n) and lower (r,) with G qd >= lower, r <= limit.
         """
-        count = len(self._margins)
-        if count == 0:
+        if self._count == 0:
             return np.zeros((0, spatial.shape[1])), np.zeros(0)
-        chosen = slice(None) if count <= limit else np.argpartition(self._margins, limit)[:limit]
-        contact = self._data.contact
-        normals, points = contact.frame[chosen, :3], contact.pos[chosen]
+        contact, margins, pairs = self._contact, self._margins, self._pairs
+        normals, points = contact.frame[:, :3], contact.pos
+        if self._count > limit:
+            chosen = np.argpartition(margins, limit)[:limit]
+            normals, points, margins, pairs = normals[chosen], points[chosen], margins[chosen], pairs[chosen]
         if self._base is not None:
-            points = (points - self._base.translation) @ self._base.rotation
-            normals = normals @ self._base.rotation
-        moments = points[:, [1, 2, 0]] * normals[:, [2, 0, 1]] - points[:, [2, 0, 1]] * normals[:, [1, 2, 0]]
-        geoms = self._geoms[chosen]
-        moved = self._moved_by[geoms[:, 1]] - self._moved_by[geoms[:, 0]]
-        rates = (np.hstack([normals, moments]) @ spatial) * moved
-        return rates, -profile.speed(self._margins[chosen])
-
-
-def _build_engine(robot: Robot) -> mujoco.MjModel:
-    spec = mujoco.MjSpec.from_file(str(robot.model_path))
-    for geom in spec.geoms:
-        geom.contype = geom.conaffinity = 0
-    base = _base_placement(robot)
-    for primitive in robot.collision.environment:
-        _add_primitive(spec, primitive, base)
-    known = {geom.name for geom in spec.geoms}
-    for pair in robot.collision.pairs:
-        for name in (pair.first, pair.second):
-            if name not in known:
-                raise RobotFileError(f"{robot.model_path.name} has no geom '{name}', named in a collision pair")
-        spec.add_pair(geomname1=pair.first, geomname2=pair.second, margin=robot.collision.influence_distance, condim=1)
-    return spec.compile()
-
-
-def _add_primitive(spec: mujoco.MjSpec, primitive: Primitive, base: pin.SE3) -> None:
-    kinds = {"plane": mujoco.mjtGeom.mjGEOM_PLANE, "box": mujoco.mjtGeom.mjGEOM_BOX}
-    pose = base * pin.SE3(matrix_of(primitive.orientation), primitive.position)
-    quaternion = quaternion_of(pose.rotation)
-    size = primitive.half_size if primitive.kind == "box" else np.array([1.0, 1.0, 0.1])
-    spec.worldbody.add_geom(
-        name=primitive.name,
-        type=kinds[primitive.kind],
-        pos=pose.translation,
-        quat=quaternion[[3, 0, 1, 2]],
-        size=size,
-        contype=0,
-        conaffinity=0,
-    )
-
-
-def _base_placement(robot: Robot) -> pin.SE3:
-    data = robot.model.createData()
-    pin.framesForwardKinematics(robot.model, data, np.zeros(robot.dof))
-    return data.oMf[robot.model.getFrameId(robot.base_frame)].copy()
-
-
-def _joint_masks(model: mujoco.MjModel, joint_names: tuple[str, ...]) -> np.ndarray:
-    """(geoms, n): 1 where a joint moves a geom."""
-    masks = np.zeros((model.ngeom, len(joint_names)))
-    column = {model.joint(name).id: index for index, name in enumerate(joint_names)}
-    for geom in range(model.ngeom):
-        body = model.geom_bodyid[geom]
-        while body > 0:
-            first = model.body_jntadr[body]
-            for joint in range(first, first + model.body_jntnum[body]):
-                masks[geom, column[joint]] = 1.0
-            body = model.body_parentid[body]
-    return masks
+            points = (points - self._base.translation).dot(self._base.rotation)
+            normals = normals.dot(self._base.rotation)
+        # n . (v + w x p) = n . v + (p x n) . w for every joint's motion; only joints between the geoms change distance.
+        products = (points[:, :, None] * normals[:, None, :]).reshape(-1, 9)
+        rates = normals.dot(spatial[:3])
+        rates += products.dot(_CROSS.dot(spatial[3:]))
+        rates *= self._moved_by.take(pairs, axis=0)
+        return rates, -profile.speed(margins)

@@ -65,16 +65,19 @@ class CommandTrajectory:
         self.stamp = stamp
         self.start = start
         self.start_velocity = start_velocity
-        hold = (hold_periods - 1) * period
-        tail = max(braking_time(velocities, limits), period)
-        if float(np.abs(velocities).max(initial=0.0)) < _STANDING_SPEED:
+        held = hold_periods * period
+        tail = max(braking_time(velocities, limits.acceleration), period)
+        if velocities.dot(velocities) < _STANDING_SPEED * _STANDING_SPEED:
             # A standing arm needs no tail, but a trajectory that is over when it arrives late would be rejected.
             velocities, tail = np.zeros_like(velocities), _STANDING_TAIL
-        point = start + 0.5 * period * (start_velocity + velocities)
-        held = point + hold * velocities
-        self.times = np.array((period, period + hold, period + hold + tail))
-        self.positions = np.array((point, held, held + 0.5 * tail * velocities))
-        self.velocities = np.array((velocities, velocities, np.zeros_like(velocities)))
+        self.times = np.array((period, held, held + tail))
+        # Positions are linear in the start, its velocity and the new velocity.
+        half, on = 0.5 * period, held - 0.5 * period
+        state = np.empty((3, len(start)))
+        state[0], state[1], state[2] = start, start_velocity, velocities
+        self.positions = np.array(((1.0, half, half), (1.0, half, on), (1.0, half, on + 0.5 * tail))).dot(state)
+        self.velocities = np.zeros(state.shape)
+        self.velocities[:2] = velocities
 
     def braking(self, time: float) -> bool:
         """Whether it is on its braking tail at control time [s]."""
@@ -96,9 +99,9 @@ class CommandTrajectory:
         return self.start + 0.5 * elapsed * (self.start_velocity + velocity), velocity
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Command:
-    """The outcome of one control cycle.
+    """The outcome of one control cycle; not to be changed (making it frozen would cost more than the whole gate).
 
     Attributes:
         active: whether it is to be sent; False in IDLE and STOPPED, where the robot is left to its own stop.
@@ -144,6 +147,15 @@ class CommandGate:
                 *(limits.upper, limits.upper, -limits.lower, -limits.lower),
             )
         )
+        self._allowed = self._bounds + _CONTINUITY
+        # What is compared with them is linear in the position and velocity due (rows 0, 1), the candidate's start (2),
+        # its set point and place of rest (3, 4), and its velocities at the first two points (5, 6).
+        self._terms = np.empty((7, len(still)))
+        self._map = np.zeros((9, 7))
+        self._map[0, [0, 2]] = -1.0, 1.0
+        self._map[1, [0, 3]] = -1.0, 1.0
+        self._map[[3, 5, 6, 7, 8], [5, 3, 4, 3, 4]] = 1.0, 1.0, 1.0, -1.0, -1.0
+        self._ones = np.ones(3 * len(still))
 
     def check(self, candidate: CommandTrajectory, previous: CommandTrajectory) -> CommandTrajectory:
         """Check a candidate against the limits and against the trajectory it replaces.
@@ -153,36 +165,39 @@ class CommandGate:
         Raises:
             CommandRejected: it must not be sent.
         """
-        if not math.isfinite(candidate.positions.sum() + candidate.velocities.sum()):
+        positions, velocities = candidate.positions, candidate.velocities
+        # A sum is finite only if all its terms are.
+        total = positions.ravel().dot(self._ones) + velocities.ravel().dot(self._ones)
+        if not math.isfinite(total + candidate.start.dot(self._ones[: len(candidate.start)])):
             raise CommandRejected("positions or velocities of the command are not finite")
         period, held, end = candidate.times.tolist()
         if not 0.0 < period < held < end < math.inf:
             raise CommandRejected(f"times of the command do not increase: {period}, {held}, {end} s")
 
-        position, velocity = previous.evaluate(candidate.stamp)
-        speed = candidate.velocities[0]
-        implied = position + 0.5 * period * (velocity + speed)
-        values = np.array(
-            (
-                np.abs(candidate.start - position),
-                np.abs(candidate.positions[0] - implied),
-                np.abs(speed - velocity),
-                np.abs(speed),
-                np.abs(candidate.velocities[1]),
-                candidate.positions[0],
-                candidate.positions[2],
-                -candidate.positions[0],
-                -candidate.positions[2],
-            )
-        )
+        terms, tail = self._terms, end - held
+        terms[0], terms[1] = previous.evaluate(candidate.stamp)
+        terms[2], terms[3], terms[4], terms[5:] = candidate.start, positions[0], positions[2], velocities[:2]
+        # Changes of velocity are compared as accelerations.
+        entries = self._map
+        entries[1, 1] = entries[1, 5] = -0.5 * period
+        entries[2, 5] = 1.0 / period
+        entries[2, 1] = -entries[2, 5]
+        entries[4, 6] = 1.0 / tail
+        values = entries.dot(terms)
+        np.abs(values[:5], out=values[:5])
+        if b"\0" in (values <= self._allowed).tobytes():  # a NaN fails as well
+            self._require_no_worse(values, terms[0], period, tail)
+        return candidate
+
+    def _require_no_worse(self, values: np.ndarray, position: np.ndarray, period: float, tail: float) -> None:
+        """The same with position limits that are widened to where the joints are already; raises what is left."""
         bounds = self._bounds.copy()
-        bounds[2] *= period
-        bounds[4] *= end - held
         bounds[5:7] = np.maximum(position, bounds[5:7])
         bounds[7:9] = np.maximum(-position, bounds[7:9])
-        if not (values <= bounds + _CONTINUITY).all():  # a NaN fails as well
-            raise CommandRejected(self._explain(values, bounds))
-        return candidate
+        if not (values <= bounds + _CONTINUITY).all():
+            scale = np.ones((9, 1))
+            scale[2], scale[4] = period, tail
+            raise CommandRejected(self._explain(scale * values, scale * bounds))
 
     def _explain(self, values: np.ndarray, bounds: np.ndarray) -> str:
         row, joint = np.unravel_index(int(np.argmax(values - bounds)), values.shape)

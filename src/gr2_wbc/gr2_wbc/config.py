@@ -70,9 +70,12 @@ class ReferenceConfig:
         smoothing_frequency: motion in a chunk faster than this is smoothed away [Hz].
         min_join_time: shortest time in which a new chunk is joined to the motion under way [s].
         min_duration: a shorter rest of a chunk is stretched to this [s].
+        position_tolerance, angle_tolerance: corners of a chunk that are too fast for the accelerations below are
+            smoothed away by at most about this much [m], [rad]; larger ones are followed in more time.
         linear_acceleration, angular_acceleration: of the reference [m/s^2], [rad/s^2].
         brake_rate: how fast the path speed scale may fall [1/s]; 1 / brake_rate is the time to stop.
         resume_rate: how fast it may rise [1/s].
+        rate_smoothing: time in which these rates set in [s].
         position_lag, angle_lag: the arm's lag at which the path stands still [m], [rad].
         free_lag: share of these that does not slow the path.
         max_overtime: a chunk slowed down is followed for this long past its own end [s].
@@ -81,10 +84,13 @@ class ReferenceConfig:
     smoothing_frequency: float = 3.0
     min_join_time: float = 0.15
     min_duration: float = 0.2
+    position_tolerance: float = 0.010
+    angle_tolerance: float = 0.05
     linear_acceleration: float = 1.5
     angular_acceleration: float = 6.0
     brake_rate: float = 4.0
     resume_rate: float = 2.0
+    rate_smoothing: float = 0.1
     position_lag: float = 0.010
     angle_lag: float = 0.10
     free_lag: float = 0.3
@@ -108,6 +114,8 @@ class QpConfig:
         smoothness: weight of changes of joint velocity from cycle to cycle.
         posture, posture_gain, posture_speed: weight, gain [1/s] and largest speed [rad/s] of the pull towards the
             rest configuration; rest: its name in robot.yaml.
+        centering_speed, centering_share: speed wanted of a joint at a position limit towards the middle of its range
+            [rad/s], falling to 0 over this outermost share of either half of the range; weighs as the posture does.
         manipulability, manipulability_threshold: weight of its gradient, and the value of sqrt(det(J J^T)) below which
             gradient and singular damping set in.
         slack: weight of the violation of collision rows.
@@ -128,6 +136,8 @@ class QpConfig:
     posture_gain: float = 1.0
     posture_speed: float = 0.3
     rest: str = "ready"
+    centering_speed: float = 0.3
+    centering_share: float = 0.3
     manipulability: float = 2e-3
     manipulability_threshold: float = 0.03
     slack: float = 1e3
@@ -142,7 +152,9 @@ class QpConfig:
             raise ConfigError(f"QpConfig.solver must be 'osqp' or 'daqp', got '{self.solver}'")
         _positive(self, "tracking_gain", "rotation_length", "damping", "slack", "collision_rows", "approach_gain")
         _positive(self, "approach_deceleration", "recovery_speed", "joint_recovery_speed", "posture_speed")
-        _positive(self, "manipulability_threshold")
+        _positive(self, "manipulability_threshold", "centering_share")
+        if self.centering_share > 1.0:
+            raise ConfigError(f"QpConfig.centering_share must lie in 0 ... 1, got {self.centering_share}")
 
 
 @dataclass(frozen=True)
@@ -157,8 +169,9 @@ class SafetyConfig:
         seed_speed: the arm must be slower than this to be taken over [rad/s].
         seed_tolerance: on a reset, a commanded state this close to the measured one is kept [rad].
         max_qp_failures: cycles in a row with a rejected program or command before stopping.
-        overrun_window, overrun_share: the share of cycles of the last window [s] that may start more than a period
-            late, before stopping.
+        overrun_window, overrun_share: the share of cycles of the last window [s] that may be missed, before stopping.
+        degrade_share, degrade_scale: above this share the path is followed at this part of its speed at most, until
+            the share has halved.
         max_clock_step: control time that advances by more than this in one cycle has jumped [s].
     """
 
@@ -171,6 +184,8 @@ class SafetyConfig:
     max_qp_failures: int = 10
     overrun_window: float = 2.0
     overrun_share: float = 0.5
+    degrade_share: float = 0.1
+    degrade_scale: float = 0.5
     max_clock_step: float = 2.0
 
     def __post_init__(self) -> None:

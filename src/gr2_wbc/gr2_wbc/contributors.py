@@ -2,10 +2,15 @@
 
 A cost ``w |A qd - b|^2 / 2`` adds ``w A^T A`` to the Hessian and ``-w A^T b`` to the gradient. To want something
 more, write a class with :meth:`Contributor.add` and put it into the controller's list.
+
+Tracking has weight 1. The others only decide what tracking leaves open, the motions of the joints that do not move
+the tool (its nullspace): their weights are so small (2e-4 and less, away from singular configurations) that the
+tool stays within a fraction of a millimetre of its path, and its feedback removes that too.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,7 +18,7 @@ import numpy as np
 
 from gr2_wbc.config import QpConfig
 from gr2_wbc.kinematics import Kinematics
-from gr2_wbc.robot import Robot, ToolLimits
+from gr2_wbc.robot import JointLimits, Robot, ToolLimits
 
 
 @dataclass(eq=False)
@@ -36,11 +41,26 @@ class CycleState:
     error: np.ndarray = field(default_factory=lambda: np.zeros(6))
 
 
+@dataclass(eq=False)
+class Cost:
+    """The cost of a cycle: qd^T (hessian + damping I) qd / 2 + gradient^T qd. Contributors add to it in place.
+
+    Attributes:
+        hessian: (n, n), symmetric.
+        gradient: (n,).
+        damping: weight of |qd|^2 / 2, kept apart because adding to a diagonal costs more than adding numbers.
+    """
+
+    hessian: np.ndarray
+    gradient: np.ndarray
+    damping: float = 0.0
+
+
 class Contributor(Protocol):
     """Adds a cost."""
 
-    def add(self, state: CycleState, hessian: np.ndarray, gradient: np.ndarray) -> None:
-        """Add to the Hessian (n, n) and the gradient (n,) in place."""
+    def add(self, state: CycleState, cost: Cost) -> None:
+        """Add to the cost in place."""
 
 
 class Tracking:
@@ -54,17 +74,21 @@ class Tracking:
         """Set up with gain [1/s] and the length [m] at which 1 rad weighs as much."""
         self._gain = gain
         self._limits = limits
-        self._weights = np.array([1.0] * 3 + [rotation_length**2] * 3)
+        self._roots = np.array([1.0] * 3 + [rotation_length] * 3)  # of the weights
+        self._root_columns = self._roots[:, None]
 
-    def add(self, state: CycleState, hessian: np.ndarray, gradient: np.ndarray) -> None:
+    def add(self, state: CycleState, cost: Cost) -> None:
         """See :class:`Contributor`."""
         wanted = state.twist + self._gain * state.error
-        wanted[:3] *= _within(wanted[:3], self._limits.linear)
-        wanted[3:] *= _within(wanted[3:], self._limits.angular)
-        jacobian = state.kinematics.jacobian
-        weighted = jacobian.T * self._weights
-        hessian += weighted @ jacobian
-        gradient -= weighted @ wanted
+        x, y, z, around_x, around_y, around_z = wanted.tolist()
+        linear, angular = math.hypot(x, y, z), math.hypot(around_x, around_y, around_z)
+        if linear > self._limits.linear:
+            wanted[:3] *= self._limits.linear / linear
+        if angular > self._limits.angular:
+            wanted[3:] *= self._limits.angular / angular
+        weighted = self._root_columns * state.kinematics.jacobian
+        cost.hessian += weighted.T.dot(weighted)
+        cost.gradient -= (self._roots * wanted).dot(weighted)
 
 
 class Damping:
@@ -75,10 +99,10 @@ class Damping:
         self._singular_weight = singular_weight
         self._threshold = threshold
 
-    def add(self, state: CycleState, hessian: np.ndarray, gradient: np.ndarray) -> None:
+    def add(self, state: CycleState, cost: Cost) -> None:
         """See :class:`Contributor`."""
         closeness = max(0.0, 1.0 - state.manipulability / self._threshold)
-        hessian.flat[:: len(gradient) + 1] += self._weight + self._singular_weight * closeness**2
+        cost.damping += self._weight + self._singular_weight * closeness**2
 
 
 class Smoothness:
@@ -87,27 +111,57 @@ class Smoothness:
     def __init__(self, weight: float) -> None:
         self._weight = weight
 
-    def add(self, state: CycleState, hessian: np.ndarray, gradient: np.ndarray) -> None:
+    def add(self, state: CycleState, cost: Cost) -> None:
         """See :class:`Contributor`."""
-        hessian.flat[:: len(gradient) + 1] += self._weight
-        gradient -= self._weight * state.velocities
+        cost.damping += self._weight
+        cost.gradient -= self._weight * state.velocities
 
 
 class Posture:
-    """Drift towards a rest configuration, at a bounded speed."""
+    """Drift towards a rest configuration, at a bounded speed, and towards the middle of a joint's range at its ends."""
 
-    def __init__(self, rest: np.ndarray, weight: float, gain: float, speed: float) -> None:
-        """Set up with rest (n,) [rad], gain [1/s] and the largest speed [rad/s]."""
+    def __init__(
+        self,
+        rest: np.ndarray,
+        limits: JointLimits,
+        weight: float,
+        gain: float,
+        speed: float,
+        centering_speed: float,
+        centering_share: float,
+    ) -> None:
+        """Set up.
+
+        Args:
+            rest: (n,) configuration [rad].
+            limits: of the joints; those without position limits have no middle.
+            weight: of this cost.
+            gain: of the drift towards rest [1/s].
+            speed: largest speed of that drift [rad/s].
+            centering_speed: speed wanted away from a position limit, at the limit [rad/s].
+            centering_share: it begins in this outermost share of either half of the range.
+        """
         self._rest = rest
         self._weight = weight
         self._gain = gain
-        self._speed = speed
+        self._fastest, self._slowest = np.full(len(rest), speed), np.full(len(rest), -speed)
+        width = centering_share * 0.5 * (limits.upper - limits.lower)
+        limited = np.isfinite(width)
+        self._inner_lower, self._inner_upper = np.full(len(rest), -np.inf), np.full(len(rest), np.inf)
+        np.add(limits.lower, width, out=self._inner_lower, where=limited)
+        np.subtract(limits.upper, width, out=self._inner_upper, where=limited)
+        self._centering = np.where(limited, centering_speed / width, 0.0)
 
-    def add(self, state: CycleState, hessian: np.ndarray, gradient: np.ndarray) -> None:
+    def add(self, state: CycleState, cost: Cost) -> None:
         """See :class:`Contributor`."""
-        wanted = np.clip(self._gain * (self._rest - state.positions), -self._speed, self._speed)
-        hessian.flat[:: len(gradient) + 1] += self._weight
-        gradient -= self._weight * wanted
+        positions = state.positions
+        wanted = self._gain * (self._rest - positions)
+        np.minimum(wanted, self._fastest, out=wanted)
+        np.maximum(wanted, self._slowest, out=wanted)
+        inner = np.minimum(np.maximum(positions, self._inner_lower), self._inner_upper)
+        wanted += self._centering * (inner - positions)
+        cost.damping += self._weight
+        cost.gradient -= self._weight * wanted
 
 
 class Manipulability:
@@ -117,12 +171,12 @@ class Manipulability:
         self._weight = weight
         self._threshold = threshold
 
-    def add(self, state: CycleState, hessian: np.ndarray, gradient: np.ndarray) -> None:
+    def add(self, state: CycleState, cost: Cost) -> None:
         """See :class:`Contributor`."""
         closeness = 1.0 - state.manipulability / self._threshold
         if closeness > 0.0:
             climb = state.kinematics.manipulability_gradient(state.manipulability)
-            gradient -= self._weight * closeness * climb
+            cost.gradient -= (self._weight * closeness) * climb
 
 
 def default_contributors(config: QpConfig, robot: Robot) -> list[Contributor]:
@@ -132,12 +186,14 @@ def default_contributors(config: QpConfig, robot: Robot) -> list[Contributor]:
         Tracking(config.tracking_gain, config.rotation_length, robot.tool_limits),
         Damping(config.damping, config.singular_damping, threshold),
         Smoothness(config.smoothness),
-        Posture(robot.configurations[config.rest], config.posture, config.posture_gain, config.posture_speed),
+        Posture(
+            robot.configurations[config.rest],
+            robot.limits,
+            config.posture,
+            config.posture_gain,
+            config.posture_speed,
+            config.centering_speed,
+            config.centering_share,
+        ),
         Manipulability(config.manipulability, threshold),
     ]
-
-
-def _within(vector: np.ndarray, limit: float) -> float:
-    """Factor that brings a vector to at most this norm."""
-    norm = float(np.sqrt(vector @ vector))
-    return 1.0 if norm <= limit else limit / norm

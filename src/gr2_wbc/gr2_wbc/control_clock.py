@@ -23,6 +23,8 @@ class ClockConfig:
         max_ahead: control time runs at most this far ahead of the newest tick [s of steady time]; several ticks.
         jump: a phase error beyond this is a jump of ROS time [s].
         freeze_after: without a tick for this long the clock stands still [s].
+        settle: after a jump it stands still until ROS time has run steadily for this long [s]: what is sent in a time
+            that is not the robot's own would be carried out at another.
     """
 
     time_constant: float = 0.1
@@ -31,6 +33,7 @@ class ClockConfig:
     max_ahead: float = 0.015
     jump: float = 0.5
     freeze_after: float = 0.1
+    settle: float = 0.1
 
 
 class ControlClock:
@@ -39,7 +42,7 @@ class ControlClock:
     Attributes:
         jumps: how often ROS time jumped.
         last_jump: by how much [s].
-        frozen: whether ROS time stands still (also before the first tick).
+        frozen: whether ROS time stands still, has not begun, or has just jumped.
         paused_time: steady time [s] for which the clock was frozen. Watchdogs take it off steady time, so that nothing
             grows stale while a simulator is paused.
     """
@@ -49,6 +52,7 @@ class ControlClock:
         self._ticks: deque[tuple[float, float]] = deque()
         self._time: float | None = None
         self._steady: float | None = None
+        self._settled = float("-inf")
         self.jumps = 0
         self.last_jump = 0.0
         self.frozen = True
@@ -76,7 +80,7 @@ class ControlClock:
         newest, arrived = self._ticks[-1]
         elapsed = max(steady - self._steady, 0.0) if self._steady is not None else 0.0
         self._steady = steady
-        self.frozen = steady - arrived > config.freeze_after
+        self.frozen = steady - arrived > config.freeze_after or steady < self._settled
         if self.frozen:
             self.paused_time += elapsed
         rate = self._rate()
@@ -88,6 +92,8 @@ class ControlClock:
         if abs(error) > config.jump + (config.max_rate * elapsed if error > 0.0 else 0.0):
             self.jumps += 1
             self.last_jump = source - self._time
+            self._settled = steady + config.settle
+            self.frozen = True
             self._time = source
             return self._time
         wanted = rate * elapsed + error * min(1.0, elapsed / config.time_constant)

@@ -6,25 +6,31 @@ is the reference -> solve the program for the next joint velocities, or brake ->
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
 import pinocchio as pin
 
-from gr2_wbc import contributors as wants
 from gr2_wbc.chunk import Chunk, ChunkRefused, Refusal
 from gr2_wbc.collision import CollisionMonitor
+from gr2_wbc.collision_model import build_collision_model
 from gr2_wbc.command import Command, CommandGate, CommandRejected, CommandTrajectory
 from gr2_wbc.config import ConfigError, ControllerConfig
+from gr2_wbc.contributors import CycleState
+from gr2_wbc.controller_motion import MotionPart
 from gr2_wbc.intake import Handshake, Intake
+from gr2_wbc.joint_motion import JointFollower
 from gr2_wbc.kinematics import Kinematics
-from gr2_wbc.limits import BrakingProfile, JointBounds, attainable, brake_velocities
-from gr2_wbc.qp import Program, QpRejected, make_solver
+from gr2_wbc.limits import JointBounds, brake_velocities
+from gr2_wbc.qp import QpRejected
+from gr2_wbc.recovery import Recovery
 from gr2_wbc.reference import Motion, Reference
 from gr2_wbc.robot import Robot
 from gr2_wbc.rotation import quaternion_of
 from gr2_wbc.safety import ResetRefused, Safety, State
 from gr2_wbc.state import Measurement, Status
+from gr2_wbc.velocity_program import VelocityProgram
 
 __all__ = ["Command", "Controller", "Measurement", "State", "Status"]
 
@@ -32,7 +38,7 @@ _AT_REST = (1e-3, 1e-2, 2e-3, 1e-2)  # lag [m], [rad] and tool speed [m/s], [rad
 _SETTLE_TIME = 1.0  # [s] after which HOLDING is entered even if the arm could not reach the path's end
 
 
-class Controller:
+class Controller(MotionPart):
     """Whole-body controller of one robot. Not thread-safe: all calls from one thread."""
 
     def __init__(self, robot: Robot, config: ControllerConfig | None = None) -> None:
@@ -53,24 +59,25 @@ class Controller:
         self.intake = Intake(config.intake, robot.robot_id, robot.base_frame)
         self._reference = Reference(config.reference, robot.tool_limits)
         self._kinematics = Kinematics(robot)
-        self._collision = CollisionMonitor(robot)
+        self._collision = CollisionMonitor(build_collision_model(robot))
         self._gate = CommandGate(robot.limits)
+        self._recovery = Recovery(robot.limits)
+        self._mover = JointFollower(robot.limits, config.period)
+        self.reserved, self.scene_version = "", robot.collision.environment.version
         self._hold = config.hold_periods * config.period
         self._bounds = JointBounds(robot.limits, config.period, self._hold - config.period, qp.joint_recovery_speed)
-        self._approach = BrakingProfile(qp.approach_gain, qp.approach_deceleration, qp.recovery_speed)
-        self._program = Program(robot.dof + 1, qp.collision_rows)
-        self._solver = make_solver(qp.solver, robot.dof + 1, qp.collision_rows)
-        self.contributors = wants.default_contributors(qp, robot)
+        self._program = VelocityProgram(robot, qp)
+        self.contributors = self._program.contributors
         self._seeded = False  # the arm was taken over; before that the plan means nothing
         still = np.zeros(robot.dof)
         self._plan = CommandTrajectory(0.0, still, still, still, robot.limits, config.period, config.hold_periods)
-        self._state = wants.CycleState(np.zeros(robot.dof), np.zeros(robot.dof), self._kinematics)
+        self._state = CycleState(np.zeros(robot.dof), np.zeros(robot.dof), self._kinematics)
         self._error = np.zeros(6)
         self._gripper = 0.0
         self._now = 0.0
         self._measured: Measurement | None = None
         self._tracking_error = 0.0
-        self._rows = 0
+        self._program.rows = 0
         self._settling_since: float | None = None
         self._cycles = 0
         self._rejected_commands = 0
@@ -102,6 +109,8 @@ class Controller:
             blocked = ChunkRefused(Refusal.STOPPED, f"the controller is stopped: {self.safety.reason}")
         elif not self._seeded:
             blocked = ChunkRefused(Refusal.NOT_READY, self.safety.reason)
+        elif self.reserved or self._mover.active:
+            blocked = ChunkRefused(Refusal.MOVING, self.reserved or self.safety.reason)
         if chunk.horizon == 0:
             self.intake.withdraw(chunk, blocked)
             self._reference.abandon()
@@ -131,13 +140,15 @@ class Controller:
             raise ResetRefused(f"joint states are stale: the newest is {age:.3f} s old")
         self._require_rest(measurement)
         # Where the executor stands, if that is where the arm is: no step of the size of the tracking error.
-        rest, reason = self._plan.positions[2].copy(), "reset"
-        gripper = self._gripper
-        difference = np.abs(self.robot.limits.difference(rest, measurement.positions))
-        if not self._seeded or difference.max() > self.config.safety.seed_tolerance:
-            rest, gripper = measurement.positions.copy(), measurement.gripper_opening
+        commanded, _ = self._plan.evaluate(now)
+        limits = self.robot.limits
+        difference = limits.comparable(np.abs(limits.difference(commanded, measurement.positions)))
+        if self._seeded and difference.max() <= self.config.safety.seed_tolerance:
+            self._come_to_rest(now)
+            reason = "reset"
+        else:
+            self._seed(now, measurement.positions.copy(), measurement.gripper_opening)
             reason = "reset; the arm was taken over where it stands"
-        self._seed(now, rest, gripper)
         self.safety.reset(reason)
         self.intake.forget_before(measurement.stamp)
 
@@ -199,12 +210,12 @@ class Controller:
             active_sequence=chunk.sequence if chunk is not None else 0,
             chunk_remaining=reference.remaining,
             path_speed_scale=reference.scale,
-            position_error=_norm(self._error[:3]),
-            orientation_error=_norm(self._error[3:]),
+            position_error=_norms(self._error)[0],
+            orientation_error=_norms(self._error)[1],
             joint_tracking_error=self._tracking_error,
             minimum_distance=nearest.distance,
             minimum_distance_pair=nearest.pair,
-            active_constraints=self._rows,
+            active_constraints=self._program.rows,
             manipulability=self._state.manipulability,
             cycles=self._cycles,
             chunks_accepted=self.intake.accepted,
@@ -213,6 +224,8 @@ class Controller:
             qp_failures=self.safety.qp_failures,
             rejected_commands=self._rejected_commands,
             resyncs=self._resyncs,
+            scene_version=self.scene_version,
+            motion=self.reserved,
         )
 
     # -- steps of the cycle ----------------------------------------------------------------------------------------
@@ -228,12 +241,13 @@ class Controller:
         self.safety.enter(State.HOLDING, "the arm was taken over where it stands")
 
     def _require_rest(self, measurement: Measurement) -> None:
-        worst = int(np.argmax(np.abs(measurement.velocities)))
-        speed = float(measurement.velocities[worst])
-        if not abs(speed) <= self.config.safety.seed_speed:
+        limits, allowed = self.robot.limits, self.config.safety.seed_speed
+        speeds = limits.comparable(np.abs(measurement.velocities))
+        worst = int(np.argmax(speeds))
+        if not speeds[worst] <= allowed:
             raise ResetRefused(
-                f"the arm still moves: {self.robot.joint_names[worst]} at {speed:.3f} rad/s, "
-                f"allowed are {self.config.safety.seed_speed} rad/s"
+                f"the arm still moves: {limits.names[worst]} at {limits.told(worst, speeds[worst])}/s, "
+                f"allowed are {limits.told(worst, allowed)}/s"
             )
 
     def _seed(self, now: float, positions: np.ndarray, gripper: float) -> None:
@@ -248,6 +262,7 @@ class Controller:
         self._settling_since = None
         self._observe(positions, still)
         self._reference.hold(now, self._kinematics.position, self._kinematics.rotation)
+        self._mover.drop()
         self._error = np.zeros(6)
 
     def _reseed(self, now: float, measurement: Measurement, reason: str) -> None:
@@ -258,10 +273,27 @@ class Controller:
         self.intake.forget_before(measurement.stamp)
         self.safety.hold(reason)
 
+    def _come_to_rest(self, now: float) -> None:
+        """Drop what was followed. The last command stays: its executor may still be under way to where it ends."""
+        self._now = now
+        self._settling_since = None
+        self._observe(self._plan.positions[2], np.zeros(self.robot.dof))
+        self._reference.hold(now, self._kinematics.position, self._kinematics.rotation)
+        self._mover.drop()
+        self._error = np.zeros(6)
+
     def _clock_jumped(self, now: float) -> None:
         """Control time jumped: hold where the last command comes to rest."""
         step = now - self._now
-        self._seed(now, self._plan.positions[2].copy(), self._gripper)
+        if self.safety.stopped:
+            # Nothing is sent: the executor stands at the end of the last command.
+            self._seed(now, self._plan.positions[2].copy(), self._gripper)
+        else:
+            if step < 0.0:
+                # The executor goes by the same clock: it is where it was when it got the last command.
+                self._plan = copy.copy(self._plan)
+                self._plan.stamp += step
+            self._come_to_rest(now)
         self._resyncs += 1
         self.intake.forget_before(now)
         self.safety.hold(f"control time jumped by {step:.3f} s")
@@ -270,20 +302,21 @@ class Controller:
         """Compare the measurement with the command and with the one before; whether the arm was taken over anew."""
         config, limits = self.config.safety, self.robot.limits
         taken_over = False
-        errors = np.abs(self.robot.limits.difference(commanded, measurement.positions))
+        errors = limits.comparable(np.abs(limits.difference(commanded, measurement.positions)))
+        worst = int(errors.argmax())
         before, self._measured = self._measured, measurement
         if config.resync_on_jump and not self.safety.stopped:
-            jumped = errors.max() > config.tracking_error
+            jumped = errors[worst] > config.tracking_error
             if before is not None and before is not measurement:
-                moved = np.abs(self.robot.limits.difference(measurement.positions, before.positions))
-                reach = config.joint_jump + 2.0 * limits.velocity * abs(measurement.stamp - before.stamp)
-                jumped = jumped or bool(np.any(moved > reach))
+                moved = limits.difference(measurement.positions, before.positions)
+                if not moved.dot(moved) <= config.joint_jump**2:  # else no single joint moved further either
+                    reach = config.joint_jump + 2.0 * limits.velocity * abs(measurement.stamp - before.stamp)
+                    jumped = jumped or bool(np.any(np.abs(moved) > reach))
             if jumped:
-                worst = int(np.argmax(errors))
                 self._reseed(now, measurement, f"the measured {limits.names[worst]} jumped; taken over where it stands")
                 errors = np.zeros(self.robot.dof)
                 taken_over = True
-        self._tracking_error = float(errors.max())
+        self._tracking_error = float(errors[worst])
         if not self.safety.stopped:
             self.safety.check_tracking(errors, limits)
         return taken_over
@@ -298,11 +331,16 @@ class Controller:
     def _follow(self, now: float) -> None:
         """Advance the reference and the state that depends on it."""
         reference, kinematics, period = self._reference, self._kinematics, self.config.period
-        lag = _norm(self._error[:3]), _norm(self._error[3:])
+        lag = _norms(self._error)
+        reference.speed_limit = self.config.safety.degrade_scale if self.safety.overload else 1.0
+        if self._mover.active:
+            self._follow_motion(now, reference.speed_limit)
+            return
         reference.advance(now, period, self._hold, *lag)
         position, rotation, self._state.twist = reference.sample(period)
-        self._error = np.concatenate([position - kinematics.position, pin.log3(rotation @ kinematics.rotation.T)])
-        self._state.error = self._error
+        self._error = self._state.error = error = np.empty(6)
+        error[:3] = position - kinematics.position
+        error[3:] = pin.log3(rotation.dot(kinematics.rotation.T))
         gripper = reference.gripper()
         if gripper is not None:
             self._gripper = gripper
@@ -316,8 +354,7 @@ class Controller:
             return
         if self._settling_since is None:
             self._settling_since = now
-        twist = kinematics.jacobian @ self._state.velocities
-        left = (*lag, _norm(twist[:3]), _norm(twist[3:]))
+        left = (*lag, *_norms(kinematics.jacobian.dot(self._state.velocities)))
         settled = all(value < bound for value, bound in zip(left, _AT_REST, strict=True))
         if settled or now - self._settling_since > _SETTLE_TIME:
             reached = f"ended {1e3 * lag[0]:.1f} mm short of its last pose"
@@ -336,37 +373,35 @@ class Controller:
         if too_fast:
             return None, None
         failure = None
-        if self._reference.active:
+        active = self._reference.active or self._mover.active
+        moving_out = not active and self._moving_out(now)
+        if moving_out:
+            slow = self.config.qp.joint_recovery_speed
+            lower, upper = np.maximum(lower, np.minimum(-slow, upper)), np.minimum(upper, np.maximum(slow, lower))
+        if active or moving_out:
+            instead = self._mover.contributors if self._mover.active else None
             try:
-                return self._solve(lower, upper), None
+                return self._program.solve(self._state, self._collision, lower, upper, instead), None
             except QpRejected as rejected:
                 failure = str(rejected)
-        self._rows = 0
+        self._program.rows = 0
         if self._plan.braking(now):
             return None, failure
         return brake_velocities(self._state.velocities, self.robot.limits, self.config.period), failure
 
-    def _solve(self, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-        program, state, dof = self._program, self._state, self.robot.dof
-        program.clear()
-        hessian, gradient = program.hessian[:dof, :dof], program.gradient[:dof]
-        for contributor in self.contributors:
-            contributor.add(state, hessian, gradient)
-        program.hessian[dof, dof] = self.config.qp.slack
-        program.lower[:dof], program.upper[:dof] = lower, upper
-        program.lower[dof] = 0.0
-        rows, least = self._collision.rows(self._kinematics.spatial, self._approach, len(program.rows))
-        # What cannot be had within a cycle's acceleration is not asked for: the slack is for rows that contradict
-        # each other, and large slacks make programs hard.
-        least = np.minimum(least, attainable(rows, lower, upper))
-        self._rows = len(rows)
-        program.rows[: self._rows, :dof] = rows
-        program.rows[: self._rows, dof] = 1.0
-        program.rows_lower[: self._rows] = least
-        return self._solver.solve(program)[:dof]
+    def _moving_out(self, now: float) -> bool:
+        """Whether the standing arm moves out of a limit or distance that it violates; its place is then no aim."""
+        recovery, kinematics = self._recovery, self._kinematics
+        if recovery.update(self._state.positions, self._collision.clearance, self._collision.nearest.pair):
+            self.safety.hold(recovery.reason or "moved out of where the arm must not be")
+        if recovery.reason:
+            self._reference.hold(now, kinematics.position, kinematics.rotation)
+            self._error[:] = 0.0
+        return bool(recovery.reason)
 
     def _emit(self, now: float, velocities: np.ndarray | None, failure: str | None) -> Command:
         """The command for these next velocities. If it fails the last check, the last command brakes by itself."""
+        before = self._plan
         if velocities is not None:
             try:
                 self._plan = self._gate.check(self._trajectory(now, velocities), self._plan)
@@ -374,7 +409,13 @@ class Controller:
                 self._rejected_commands += 1
                 failure = f"the last check refused the command: {rejected}"
         self.safety.note_cycle(failure)
-        return self._command(not self.safety.stopped, *self._plan.evaluate(now + self.config.period), self._gripper)
+        if self.safety.stopped:
+            self._plan = before  # the new one is not sent: the robot is on the last one
+        plan = self._plan
+        positions, velocities = plan.positions[0], plan.velocities[0]
+        if plan.stamp != now:
+            positions, velocities = plan.evaluate(now + self.config.period)
+        return self._command(not self.safety.stopped, positions, velocities, self._gripper)
 
     def _inactive(self, now: float, measurement: Measurement) -> Command:
         """Nothing is to be sent: where the robot stands (IDLE), or is on the tail of the last command (STOPPED)."""
@@ -400,5 +441,7 @@ class Controller:
         )
 
 
-def _norm(vector: np.ndarray) -> float:
-    return math.sqrt(float(vector @ vector))
+def _norms(vector: np.ndarray) -> tuple[float, float]:
+    """Norms of the linear and of the angular half of a vector (6,)."""
+    x, y, z, around_x, around_y, around_z = vector.tolist()
+    return math.hypot(x, y, z), math.hypot(around_x, around_y, around_z)

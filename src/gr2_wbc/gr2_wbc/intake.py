@@ -170,13 +170,13 @@ class Intake:
                 Refusal.FUTURE_STAMP,
                 f"stamp {chunk.stamp:.3f} s lies {chunk.stamp - now:.3f} s in the future",
             )
+        if chunk.end <= now:
+            raise ChunkRefused(Refusal.EXPIRED, f"its last pose was due {now - chunk.end:.3f} s ago")
         if chunk.stamp < self._not_before:
             raise ChunkRefused(
                 Refusal.BEFORE_RESYNC,
                 f"observation of {chunk.stamp:.3f} s is older than the arm's take-over at {self._not_before:.3f} s",
             )
-        if chunk.end <= now:
-            raise ChunkRefused(Refusal.EXPIRED, f"its last pose was due {now - chunk.end:.3f} s ago")
 
     def _check_distance(self, chunk: Chunk, now: float, position: np.ndarray, orientation: np.ndarray) -> None:
         times = chunk.stamp + chunk.dt * np.arange(1, len(chunk.positions) + 1)

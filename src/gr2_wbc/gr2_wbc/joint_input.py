@@ -37,7 +37,9 @@ class JointStateReader:
         self._arm: np.ndarray | None = None
         self._gripper: int | None = None
 
-    def read(self, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]) -> JointReading:
+    def read(
+        self, names: Sequence[str], positions: Sequence[float] | np.ndarray, velocities: Sequence[float] | np.ndarray
+    ) -> JointReading:
         """Read a message's arrays. Joints of other robots are ignored; velocities may be left out (taken as 0).
 
         Raises:

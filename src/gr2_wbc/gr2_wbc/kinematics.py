@@ -1,13 +1,17 @@
-"""Kinematics of the commanded state: tool pose, Jacobian, manipulability and its gradient."""
+"""Kinematics of the commanded state: tool pose, Jacobian, manipulability and its gradient.
+
+This is read 200 times a second: what a cycle needs is computed once, and views into pinocchio's memory are kept.
+"""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pinocchio as pin
+from scipy.linalg import lapack
 
 from gr2_wbc.robot import Robot
+
+_REGULARISATION = 1e-12  # of the Gram matrix
 
 
 class Kinematics:
@@ -17,7 +21,8 @@ class Kinematics:
         position: (3,) of tool_frame [m].
         rotation: (3, 3) of tool_frame.
         jacobian: (6, n) of tool_frame: linear over angular velocity.
-        spatial: (6, n) velocity of the point at the base frame's origin, over angular velocity.
+        spatial: (6, n) velocity of the point at the base frame's origin, over angular velocity. The memory is used
+            again by the next update.
     """
 
     def __init__(self, robot: Robot) -> None:
@@ -27,6 +32,12 @@ class Kinematics:
         pin.framesForwardKinematics(self._model, self._data, np.zeros(robot.dof))
         base = self._data.oMf[robot.model.getFrameId(robot.base_frame)]
         self._to_base = None if base.isIdentity(1e-12) else base.inverse()
+        self._to_base_action = base.inverse().action
+        self._turn_to_base = np.kron(np.eye(2), base.rotation.T)
+        pose = self._data.oMf[self._tool]
+        self._world_position, self._world_rotation, self._world_spatial = pose.translation, pose.rotation, self._data.J
+        self._later, carries = _chain(robot.model, robot.model.frames[self._tool].parentJoint)
+        self._carries = None if carries.all() else carries.astype(float)
         self.position = np.zeros(3)
         self.rotation = np.eye(3)
         self.jacobian = np.zeros((6, robot.dof))
@@ -34,45 +45,70 @@ class Kinematics:
 
     def update(self, positions: np.ndarray) -> None:
         """Compute for joint positions (n,) [rad]."""
-        pin.computeJointJacobians(self._model, self._data, positions)
-        pose = pin.updateFramePlacement(self._model, self._data, self._tool)
-        spatial = self._data.J
-        if self._to_base is not None:
-            pose = self._to_base * pose
-            spatial = self._to_base.action @ spatial
-        self.position = pose.translation.copy()
-        self.rotation = pose.rotation.copy()
-        self.spatial = spatial
-        self.jacobian = spatial.copy()
-        self.jacobian[:3] -= _skew(self.position) @ spatial[3:]
+        model, data, tool = self._model, self._data, self._tool
+        pin.computeJointJacobians(model, data, positions)
+        pin.updateFramePlacement(model, data, tool)
+        jacobian = pin.getFrameJacobian(model, data, tool, pin.LOCAL_WORLD_ALIGNED)
+        if self._to_base is None:
+            self.position, self.rotation = self._world_position.copy(), self._world_rotation.copy()
+            self.spatial, self.jacobian = self._world_spatial, jacobian
+            return
+        self.position = self._to_base.act(self._world_position)
+        self.rotation = self._to_base.rotation.dot(self._world_rotation)
+        self.spatial = self._to_base_action.dot(self._world_spatial)
+        self.jacobian = self._turn_to_base.dot(jacobian)
 
     def manipulability(self) -> float:
         """sqrt(det(J J^T)), 0 in a singular configuration. Shifting the reference point does not change it."""
-        return math.sqrt(max(float(np.linalg.det(self.jacobian @ self.jacobian.T)), 0.0))
+        # With the Cholesky factor L of J J^T the root of its determinant is the product of L's diagonal.
+        factor, failed = lapack.dpotrf(self.jacobian.dot(self.jacobian.T))
+        if failed:
+            return 0.0
+        a, b, c, d, e, f = factor.diagonal().tolist()
+        return a * b * c * d * e * f
 
     def manipulability_gradient(self, manipulability: float) -> np.ndarray:
-        """Gradient (n,) of the manipulability with respect to the joint positions of a serial chain.
+        """Gradient (n,) of the manipulability with respect to the joint positions.
 
-        With the spatial columns S_k = (v_k, w_k), dS_k/dq_i = S_i x S_k for i before k, and
-        dm/dq_i = m trace(dS/dq_i pinv(S)). The triple products collapse into sums over k > i.
+        With the columns S_k = (v_k, w_k) of the tool's Jacobian shifted to the base, dS_k/dq_i = S_i x S_k for every
+        joint i before k (the product of motions), and dm/dq_i = m sum_k b_k . dS_k/dq_i, where b_k are the columns of
+        (S S^T)^-1 S. b . (s x S_k) is linear in s, with six coefficients that are linear in the products b S_k^T; they
+        are summed over the joints k after i first.
         """
-        spatial = self.spatial
-        gram = spatial @ spatial.T
-        inverse = np.linalg.solve(gram + 1e-12 * np.trace(gram) * np.eye(6), spatial)
-        v, w = spatial[:3].T, spatial[3:].T
-        a, b = inverse[:3].T, inverse[3:].T
-        on_w = _cross(v, a) + _cross(w, b)
-        on_v = _cross(w, a)
-        later_w = np.cumsum(on_w[::-1], axis=0)[::-1] - on_w
-        later_v = np.cumsum(on_v[::-1], axis=0)[::-1] - on_v
-        return manipulability * (np.sum(w * later_w, axis=1) + np.sum(v * later_v, axis=1))
+        spatial = self.spatial if self._carries is None else self.spatial * self._carries
+        gram = spatial.dot(spatial.T)
+        gram.ravel()[::7] += _REGULARISATION
+        _, columns, failed = lapack.dposv(gram, spatial)
+        if failed:
+            return np.zeros(spatial.shape[1])
+        products = columns.T[:, :, None] * spatial.T[:, None, :]
+        coefficients = self._later.dot(products.reshape(-1, 36).dot(_MOTION_PRODUCT))
+        return manipulability * (coefficients * spatial.T).dot(_ONES)
 
 
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Row-wise cross product, (n, 3) each; several times faster than the general one."""
-    return a[:, [1, 2, 0]] * b[:, [2, 0, 1]] - a[:, [2, 0, 1]] * b[:, [1, 2, 0]]
+def _chain(model: pin.Model, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """The joints on the way to joint ``last``, which carries the tool; one velocity per joint is presumed.
+
+    Returns:
+        (n, n): 1 where the second joint comes after the first one on that way, and (n,) bool: whether it is on it.
+    """
+    later, carries = np.zeros((model.nv, model.nv)), np.zeros(model.nv, dtype=bool)
+    columns = [model.joints[joint].idx_v for joint in model.supports[last] if joint > 0]
+    carries[columns] = True
+    for place, first in enumerate(columns):
+        later[first, columns[place + 1 :]] = 1.0
+    return later, carries
 
 
-def _skew(vector: np.ndarray) -> np.ndarray:
-    x, y, z = vector.tolist()
-    return np.array(((0.0, -z, y), (z, 0.0, -x), (-y, x, 0.0)))
+def _motion_product() -> np.ndarray:
+    """(36, 6): the coefficients of b . (s x t), linear in s, from the products b_i t_j in rows 6 i + j."""
+    table = np.zeros((6, 6, 6))
+    for index in range(6):
+        unit = np.zeros(6)
+        unit[index] = 1.0
+        table[:, :, index] = pin.Motion(unit).action
+    return table.reshape(36, 6)
+
+
+_MOTION_PRODUCT = _motion_product()
+_ONES = np.ones(6)

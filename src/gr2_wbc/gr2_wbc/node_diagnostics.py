@@ -7,7 +7,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from gr2_wbc.control_clock import ControlClock
+from gr2_wbc.controller import Controller
 from gr2_wbc.node_messages import to_diagnostic
+from gr2_wbc.realtime import CpuMeter, RealtimeReport
 from gr2_wbc.safety import State
 from gr2_wbc.state import Status
 from gr2_wbc.timing import CycleStats
@@ -17,22 +19,30 @@ CHUNK_TYPE = "gr2_msgs/msg/TrajectoryChunk"
 
 
 class Diagnostics:
-    """Publishes three statuses: control, timing, and who sends chunks."""
+    """Publishes three statuses: control, timing, and who sends chunks.
+
+    Attributes:
+        bad_messages: malformed input other than chunks, since start.
+    """
 
     def __init__(self, node: Node, profile: QoSProfile) -> None:
         self._node = node
         self._out = node.create_publisher(DiagnosticArray, "/diagnostics", profile)
         self._sources = (DiagnosticStatus.OK, "")
+        self._cpu = CpuMeter()
+        self.bad_messages = 0
 
-    def publish(self, status: Status, stats: CycleStats, clock: ControlClock, armed: bool, bad_messages: int) -> None:
+    def publish(
+        self, controller: Controller, stats: CycleStats, clock: ControlClock, realtime: RealtimeReport, armed: bool
+    ) -> None:
         """Publish the present state; a change for the worse among the senders of chunks is logged as well."""
         self._sources = self._check_sources()
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status = [
-            _control(self._node.get_name(), status, armed),
-            _timing(self._node.get_name(), stats, clock),
-            to_diagnostic(f"{self._node.get_name()}: input", *self._sources, {"bad_messages": bad_messages}),
+            _control(self._node.get_name(), controller.status(), armed),
+            _timing(self._node.get_name(), stats, clock, realtime, controller.safety.overload, self._cpu.share()),
+            to_diagnostic(f"{self._node.get_name()}: input", *self._sources, {"bad_messages": self.bad_messages}),
         ]
         self._out.publish(message)
 
@@ -79,14 +89,20 @@ def _control(node: str, status: Status, armed: bool) -> DiagnosticStatus:
     return to_diagnostic(f"{node}: control", level, text if armed else f"DRY RUN, {text}", values)
 
 
-def _timing(node: str, stats: CycleStats, clock: ControlClock) -> DiagnosticStatus:
+def _timing(
+    node: str, stats: CycleStats, clock: ControlClock, realtime: RealtimeReport, overload: str, cpu: float
+) -> DiagnosticStatus:
     median, slow = stats.percentiles()
     level, text = DiagnosticStatus.OK, "in time"
     if slow > stats.period:
         level, text = DiagnosticStatus.WARN, f"cycles take up to {1e3 * slow:.1f} ms of {1e3 * stats.period:.1f} ms"
+    if overload:
+        level, text = DiagnosticStatus.WARN, f"{overload}; the path is followed more slowly"
     if clock.frozen:
         level, text = DiagnosticStatus.WARN, "ROS time stands still"
     values = {
+        "real_time": str(realtime),
+        "processor_share": cpu,
         "cycle_time_p50": median,
         "cycle_time_p99": slow,
         "missed_cycles": stats.missed,

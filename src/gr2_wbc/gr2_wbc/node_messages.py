@@ -8,10 +8,8 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from gr2_msgs.msg import RobotState, TrajectoryChunk, WbcStatus
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from gr2_wbc.chunk import Chunk
-from gr2_wbc.command import Command
 from gr2_wbc.kinematics import Kinematics
 from gr2_wbc.robot import Robot
 from gr2_wbc.rotation import quaternion_of
@@ -45,22 +43,6 @@ def to_chunk(message: TrajectoryChunk) -> Chunk:
         frame_id=message.header.frame_id,
         horizon=message.horizon,
     )
-
-
-def to_joint_trajectory(command: Command, robot: Robot) -> JointTrajectory:
-    """Set point and braking tail of an active command."""
-    times, positions, velocities = command.trajectory()
-    message = JointTrajectory()
-    message.header.stamp = to_stamp(command.stamp)
-    message.header.frame_id = robot.base_frame
-    message.joint_names = list(robot.joint_names)
-    for time, position, velocity in zip(times, positions, velocities, strict=True):
-        point = JointTrajectoryPoint(positions=position.tolist(), velocities=velocity.tolist())
-        seconds, rest = divmod(round(float(time) * 1e9), 1_000_000_000)
-        point.time_from_start.sec = int(seconds)
-        point.time_from_start.nanosec = int(rest)
-        message.points.append(point)
-    return message
 
 
 def to_robot_state(
@@ -120,6 +102,8 @@ def to_wbc_status(status: Status, stats: CycleStats, armed: bool, bad_messages: 
     message.last_refusal = status.last_refusal
     message.qp_failures = int(status.qp_failures)
     message.bad_messages = int(bad_messages)
+    message.scene_version = int(status.scene_version)
+    message.motion = status.motion
     return message
 
 

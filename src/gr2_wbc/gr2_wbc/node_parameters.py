@@ -23,15 +23,19 @@ class Parameters:
     """What the node was told.
 
     Attributes:
-        robot: name of a bundled robot, or path of a folder with a robot.yaml.
-        armed: False: dry run, nothing is sent.
-        realtime_priority: SCHED_FIFO priority asked for; 0: none.
+        robot: name of a bundled robot, or path of its YAML or of a folder with a robot.yaml.
+        description_topic: the URDF is taken from this topic instead of the model that the YAML names; empty: it is not.
+        armed: False, the default: dry run, nothing is sent.
+        realtime_priority: SCHED_FIFO priority asked for; 0: nothing is asked of the system.
+        realtime_core: processor core to run on; -1: the last one, where there are two or more; -2: any.
         config: the controller's.
     """
 
     robot: str
+    description_topic: str
     armed: bool
     realtime_priority: int
+    realtime_core: int
     config: ControllerConfig
 
 
@@ -54,8 +58,10 @@ def read_parameters(node: Node) -> Parameters:
     values = {name: _declare(node, ALIASES.get(name, name), value) for name, value in flatten(config).items()}
     return Parameters(
         robot=_typed(node, "robot", "gen3_2f85"),
-        armed=_typed(node, "armed", True),
+        description_topic=_typed(node, "robot_description_topic", ""),
+        armed=_typed(node, "armed", False),
         realtime_priority=_typed(node, "realtime_priority", 50),
+        realtime_core=_typed(node, "realtime_core", -1),
         config=override(config, values),
     )
 

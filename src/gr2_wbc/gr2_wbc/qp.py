@@ -10,7 +10,7 @@ answer is clipped to its box, and a solver that failed is set up anew.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import daqp
 import numpy as np
@@ -19,6 +19,9 @@ import scipy.sparse as sparse
 
 _FAR = 1e4  # stands for infinity: large against every velocity, harmless to the solvers' scaling
 _LARGEST_ANSWER = 1e3
+_FEW_ROWS = 4
+_OSQP_SOLVED = osqp.SolverStatus.OSQP_SOLVED
+_OSQP_UNFINISHED = (osqp.SolverStatus.OSQP_MAX_ITER_REACHED, osqp.SolverStatus.OSQP_SOLVED_INACCURATE)
 _OSQP_SETTINGS = {
     "verbose": False,
     "scaling": 0,
@@ -27,7 +30,7 @@ _OSQP_SETTINGS = {
     "eps_abs": 1e-4,
     "eps_rel": 0.0,
     "check_termination": 5,
-    "max_iter": 1000,
+    "max_iter": 400,  # 15 are usual, 180 the most that was seen; a program that takes more is DAQP's
     "polishing": False,
     "warm_starting": True,
 }
@@ -35,6 +38,10 @@ _OSQP_SETTINGS = {
 
 class QpRejected(RuntimeError):
     """A program was not solved. The message says what the solver reported."""
+
+
+class _TooManyIterations(QpRejected):
+    """OSQP did not arrive, but its workspace is sound."""
 
 
 class Program:
@@ -46,6 +53,7 @@ class Program:
         lower, upper: (N,) box of the variables.
         rows: (M, N).
         rows_lower: (M,); free rows have a large negative bound.
+        used: how many of the first rows count; those behind them are free.
     """
 
     def __init__(self, variables: int, rows: int) -> None:
@@ -54,6 +62,8 @@ class Program:
         fills = (0.0, 0.0, -_FAR, _FAR, 0.0, -_FAR)
         self._empty = np.concatenate([np.full(size, fill) for size, fill in zip(sizes, fills, strict=True)])
         self._numbers = self._empty.copy()
+        self._ones = np.ones_like(self._empty)
+        self.used = rows
         hessian, self.gradient, self.lower, self.upper, free, self.rows_lower = np.split(
             self._numbers, np.cumsum(sizes)[:-1]
         )
@@ -63,11 +73,12 @@ class Program:
     def clear(self) -> None:
         """Back to no costs and no bounds."""
         self._numbers[:] = self._empty
+        self.used = len(self.rows)
 
     def require_finite(self) -> None:
         """Raise QpRejected if any number is not finite."""
         # A sum is finite only if all its terms are; sums of large numbers do not overflow here.
-        if not math.isfinite(self._numbers.sum()):
+        if not math.isfinite(self._numbers.dot(self._ones)):
             names = ("hessian", "gradient", "lower", "upper", "rows", "rows_lower")
             wrong = [name for name in names if not np.isfinite(getattr(self, name)).all()]
             raise QpRejected(f"the program's {', '.join(wrong)} hold numbers that are not finite")
@@ -100,52 +111,83 @@ def make_solver(name: str, variables: int, rows: int) -> QpSolver:
 
 
 class OsqpSolver:
-    """OSQP, set up once with a dense pattern and updated in place."""
+    """OSQP, set up once for a few numbers of rows with dense patterns, and updated in place."""
 
     def __init__(self, variables: int, rows: int) -> None:
-        self._shape = (variables, rows)
-        # Both matrices are handed over column by column, as OSQP stores them: the upper triangle of H, and [I; rows].
-        self._triangle = np.nonzero(np.tri(variables, dtype=bool))
-        self._constraints = np.ones((variables, rows + 1))
-        self._lower = np.empty(variables + rows)
-        self._upper = np.full(variables + rows, _FAR)
-        self._prob = self._setup()
+        # Most cycles have few rows, and a program of 4 takes half the time of one of 16.
+        sizes = {min(size, rows) for size in (_FEW_ROWS, rows)}
+        self._workspaces = [_OsqpWorkspace(variables, size) for size in sorted(sizes)]
+        self._last = self._workspaces[0]
 
     def solve(self, program: Program) -> np.ndarray:
         """See :class:`QpSolver`."""
-        variables = self._shape[0]
         program.require_finite()
+        for workspace in self._workspaces:
+            if program.used <= workspace.rows:
+                break
+        if workspace is not self._last:
+            workspace.go_on_from(self._last)
+            self._last = workspace
+        return workspace.solve(program)
+
+
+class _OsqpWorkspace:
+    """OSQP for one number of rows."""
+
+    def __init__(self, variables: int, rows: int) -> None:
+        self.rows = rows
+        self._variables = variables
+        # Both matrices are handed over column by column, as OSQP stores them: the upper triangle of H, and [I; rows].
         # The lower triangle row by row is the upper one column by column.
-        hessian = program.hessian[self._triangle]
-        self._constraints[:, 1:] = program.rows.T
-        self._lower[:variables] = program.lower
-        self._lower[variables:] = program.rows_lower
-        self._upper[:variables] = program.upper
+        self._triangle = np.flatnonzero(np.tri(variables, dtype=bool))
+        self._constraints = np.ones((variables, rows + 1))
+        self._flat_constraints = self._constraints.ravel()
+        self._rows = self._constraints[:, 1:].T
+        bounds = np.empty(variables + rows)
+        self._lower, self._box_lower, self._rows_lower = bounds, bounds[:variables], bounds[variables:]
+        self._upper = np.full(variables + rows, _FAR)
+        self._box_upper = self._upper[:variables]
+        self._prob = self._setup()
+
+    def solve(self, program: Program) -> np.ndarray:
+        """Minimiser (N,) of a program whose data are finite and whose rows fit."""
+        self._rows[:] = program.rows[: self.rows]
+        self._rows_lower[:] = program.rows_lower[: self.rows]
+        self._box_lower[:], self._box_upper[:] = program.lower, program.upper
         try:
-            answer = self._run(hessian, program.gradient)
+            answer = self._run(program.hessian.take(self._triangle), program.gradient)
+        except _TooManyIterations:
+            raise  # slow, and no harm done: a set-up costs as much as a hundred cycles' solves
         except QpRejected:
             self._prob = self._setup()
             raise
         return np.minimum(np.maximum(answer, program.lower), program.upper)
 
+    def go_on_from(self, other: _OsqpWorkspace) -> None:
+        """Start the next solve from the other's last solution; rows beyond its own are taken to be inactive."""
+        solution = other._prob._solver.solution
+        duals = np.zeros(self._variables + self.rows)
+        shared = min(self.rows, other.rows) + self._variables
+        duals[:shared] = solution.y[:shared]
+        self._prob._solver.warm_start(np.array(solution.x), duals)
+
     def _run(self, hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         # The public update() and solve() cost as much again as the work: talk to the extension they wrap.
         extension = self._prob._solver
-        failed = extension.update_data_mat(P_x=hessian, P_i=None, A_x=self._constraints.ravel(), A_i=None)
+        failed = extension.update_data_mat(P_x=hessian, P_i=None, A_x=self._flat_constraints, A_i=None)
         failed = failed or extension.update_data_vec(q=gradient, l=self._lower, u=self._upper)
         failed = failed or extension.solve()
         if failed:
             raise QpRejected(f"OSQP refused the data (error {failed})")
         info = extension.info
-        if info.status_val != osqp.SolverStatus.OSQP_SOLVED:
-            raise QpRejected(f"OSQP reports '{info.status}' after {info.iter} iterations")
-        answer = np.array(extension.solution.x)
-        if not (np.abs(answer) < _LARGEST_ANSWER).all():
-            raise QpRejected(f"OSQP reports a solution, but it is {answer}")
-        return answer
+        if info.status_val != _OSQP_SOLVED:
+            unfinished = info.status_val in _OSQP_UNFINISHED and _finite(extension)
+            kind = _TooManyIterations if unfinished else QpRejected
+            raise kind(f"OSQP reports '{info.status}' after {info.iter} iterations")
+        return _sound(np.array(extension.solution.x), "OSQP")
 
     def _setup(self) -> osqp.OSQP:
-        variables, rows = self._shape
+        variables, rows = self._variables, self.rows
         prob = osqp.OSQP()
         prob.setup(
             P=sparse.csc_matrix(np.triu(np.full((variables, variables), 1e-3) + np.eye(variables))),
@@ -164,16 +206,15 @@ class DaqpSolver:
     def solve(self, program: Program) -> np.ndarray:
         """See :class:`QpSolver`."""
         program.require_finite()
-        variables = len(program.gradient)
-        upper = np.full(variables + len(program.rows), _FAR)
-        upper[:variables] = program.upper
-        lower = np.concatenate([program.lower, program.rows_lower])
-        answer, _, flag, _ = daqp.solve(program.hessian, program.gradient, program.rows, upper, lower)
+        variables, used = len(program.gradient), program.used
+        bounds = np.empty((2, variables + used))
+        lower, upper = bounds
+        lower[:variables], lower[variables:] = program.lower, program.rows_lower[:used]
+        upper[:variables], upper[variables:] = program.upper, _FAR
+        answer, _, flag, _ = daqp.solve(program.hessian, program.gradient, program.rows[:used], upper, lower)
         if flag != 1:
             raise QpRejected(f"DAQP reports exit flag {flag}")
-        if not (np.abs(answer) < _LARGEST_ANSWER).all():
-            raise QpRejected(f"DAQP reports a solution, but it is {answer}")
-        return np.minimum(np.maximum(answer, program.lower), program.upper)
+        return np.minimum(np.maximum(_sound(answer, "DAQP"), program.lower), program.upper)
 
 
 class WithBackup:
@@ -202,3 +243,14 @@ class WithBackup:
 
 def _pattern(variables: int, rows: int) -> sparse.csc_matrix:
     return sparse.csc_matrix(np.vstack([np.eye(variables), np.full((rows, variables), 1e-3)]))
+
+
+def _finite(extension: Any) -> bool:
+    solution = extension.solution
+    return math.isfinite(np.sum(solution.x) + np.sum(solution.y))
+
+
+def _sound(answer: np.ndarray, solver: str) -> np.ndarray:
+    if not answer.dot(answer) < _LARGEST_ANSWER**2:  # a NaN fails as well
+        raise QpRejected(f"{solver} reports a solution, but it is {answer}")
+    return answer

@@ -1,7 +1,6 @@
 """What the controller knows about a robot: kinematic model, limits, gripper, collision pairs, configurations.
 
-Everything is read from a folder with an MJCF (or URDF) of the arm alone and a ``robot.yaml``; nothing here or in
-the algorithms is written for one robot. Continuous joints are unlimited hinges, so that nq = nv.
+Nothing here or in the algorithms is written for one robot. :mod:`gr2_wbc.robot_file` reads the description.
 """
 
 from __future__ import annotations
@@ -13,7 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pinocchio as pin
-import yaml
+
+from gr2_wbc.arm_model import ArmModel
+from gr2_wbc.environment import Environment
+from gr2_wbc.joints import GripperJoint, JointLimits
+
+__all__ = [
+    "CollisionPair",
+    "CollisionSpec",
+    "GripperJoint",
+    "JointLimits",
+    "Robot",
+    "RobotFileError",
+    "RobotSource",
+    "ToolLimits",
+    "UnknownRobot",
+]
 
 
 class UnknownRobot(ValueError):
@@ -25,35 +39,6 @@ class RobotFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class JointLimits:
-    """Limits of the n arm joints, in the controller's order.
-
-    Attributes:
-        names: joint names.
-        lower, upper: (n,) position limits [rad], infinite for continuous joints.
-        velocity: (n,) [rad/s].
-        acceleration: (n,) [rad/s^2].
-    """
-
-    names: tuple[str, ...]
-    lower: np.ndarray
-    upper: np.ndarray
-    velocity: np.ndarray
-    acceleration: np.ndarray
-
-    @cached_property
-    def continuous(self) -> np.ndarray:
-        """(n,) bool: joints without position limits; their positions are equivalent modulo 2 pi."""
-        return ~np.isfinite(self.lower) & ~np.isfinite(self.upper)
-
-    def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """first - second (n,) [rad], modulo whole turns for continuous joints."""
-        difference = first - second
-        turns = np.round(difference / (2.0 * np.pi)) * self.continuous
-        return difference - 2.0 * np.pi * turns
-
-
-@dataclass(frozen=True)
 class ToolLimits:
     """Largest speed of the tool frame: linear [m/s], angular [rad/s]."""
 
@@ -62,57 +47,43 @@ class ToolLimits:
 
 
 @dataclass(frozen=True)
-class GripperJoint:
-    """The joint that ``/joint_states`` carries for the gripper, with its positions open and closed [rad]."""
-
-    joint: str
-    open: float
-    closed: float
-
-    def opening(self, position: float) -> float:
-        """Joint position [rad] -> 0 open ... 1 closed, clipped."""
-        return min(max((position - self.open) / (self.closed - self.open), 0.0), 1.0)
-
-    def position(self, opening: float) -> float:
-        """0 open ... 1 closed -> joint position [rad]."""
-        return self.open + opening * (self.closed - self.open)
-
-
-@dataclass(frozen=True)
-class Primitive:
-    """Something that stands around the arm, in base_frame.
-
-    Attributes:
-        name: its name in pairs and reports.
-        kind: ``plane`` or ``box``.
-        position: (3,) [m], a point of the plane or the centre of the box.
-        orientation: (4,) unit quaternion x y z w; a plane's normal is its z axis.
-        half_size: (3,) [m] of a box; zeros for a plane.
-    """
-
-    name: str
-    kind: str
-    position: np.ndarray
-    orientation: np.ndarray
-    half_size: np.ndarray
-
-
-@dataclass(frozen=True)
 class CollisionPair:
-    """Two geoms (or a geom and a primitive) and the distance [m] that is kept between them."""
+    """Two geoms and the distance [m] that is kept between them."""
 
     first: str
     second: str
     distance: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CollisionSpec:
-    """What is monitored. Pairs closer than ``influence_distance`` [m] enter the controller's program."""
+    """What is monitored.
+
+    Attributes:
+        influence_distance: pairs closer than this [m] enter the controller's program.
+        safe_distance: kept between pairs [m] where nothing else is said.
+        attached_distance: kept between a held object and everything else [m] where nothing else is said.
+        pairs: of the robot with itself.
+        environment: what always stands around the robot.
+        environment_geoms: which of the robot's geoms are kept away from the environment.
+        distances: exceptions [m] by the two names.
+    """
 
     influence_distance: float
-    environment: tuple[Primitive, ...]
+    safe_distance: float
+    attached_distance: float
     pairs: tuple[CollisionPair, ...]
+    environment: Environment
+    environment_geoms: tuple[str, ...]
+    distances: Mapping[frozenset[str], float]
+
+
+@dataclass(frozen=True)
+class RobotSource:
+    """Where a robot was read from, for another process to read it: its YAML, and the URDF text if there was one."""
+
+    path: Path
+    description: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,16 +92,16 @@ class Robot:
 
     Attributes:
         robot_id: name exchanged in the activation handshake.
-        model_path: MJCF or URDF of the arm alone.
-        model: pinocchio model of it, nq = nv = n.
+        source: where it was read from.
+        arm: its model.
         base_frame, tool_frame: frame names.
         limits, tool_limits, gripper, collision: see their classes.
-        configurations: name -> (n,) joint positions [rad].
+        configurations: name -> (n,) joint positions [rad, m].
     """
 
     robot_id: str
-    model_path: Path
-    model: pin.Model
+    source: RobotSource
+    arm: ArmModel
     base_frame: str
     tool_frame: str
     limits: JointLimits
@@ -138,6 +109,22 @@ class Robot:
     gripper: GripperJoint
     collision: CollisionSpec
     configurations: Mapping[str, np.ndarray]
+
+    @property
+    def model(self) -> pin.Model:
+        """Pinocchio's model, nq = nv = n."""
+        return self.arm.model
+
+    @property
+    def model_path(self) -> Path:
+        """The MJCF file of the arm.
+
+        Raises:
+            RobotFileError: it was described by a URDF; its geometry is ``arm.spec``.
+        """
+        if self.arm.mjcf is None:
+            raise RobotFileError(f"{self.robot_id} is described by a URDF ({self.arm.name}), it has no MJCF")
+        return self.arm.mjcf
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -149,151 +136,55 @@ class Robot:
         """Number n of arm joints."""
         return len(self.limits.names)
 
+    @cached_property
+    def base_placement(self) -> pin.SE3:
+        """base_frame in the model's world."""
+        return self.frame_on_joint(self.base_frame)[1]
+
+    def frame_on_joint(self, frame: str) -> tuple[int, pin.SE3]:
+        """The joint that carries a frame (0: the world), and the frame's placement on it.
+
+        Raises:
+            KeyError: the model has no such frame.
+        """
+        if not self.model.existFrame(frame):
+            raise KeyError(frame)
+        found = self.model.frames[self.model.getFrameId(frame)]
+        return int(found.parentJoint), found.placement.copy()
+
+    def frame_pose(self, frame: str, positions: np.ndarray) -> pin.SE3:
+        """Pose of a frame in base_frame for joint positions (n,) [rad, m].
+
+        Raises:
+            KeyError: the model has no such frame.
+        """
+        joint, placement = self.frame_on_joint(frame)
+        data = self.model.createData()
+        pin.forwardKinematics(self.model, data, np.asarray(positions, dtype=float))
+        return self.base_placement.actInv(data.oMi[joint] * placement)
+
     def tool_pose(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pose of tool_frame in base_frame for joint positions (n,) [rad].
+        """Pose of tool_frame in base_frame for joint positions (n,) [rad, m].
 
         Returns:
             (3,) position [m] and (4,) unit quaternion x y z w.
         """
-        data = self.model.createData()
-        pin.framesForwardKinematics(self.model, data, np.asarray(positions, dtype=float))
-        base = data.oMf[self.model.getFrameId(self.base_frame)]
-        pose = base.actInv(data.oMf[self.model.getFrameId(self.tool_frame)])
+        pose = self.frame_pose(self.tool_frame, positions)
         return pose.translation.copy(), pin.Quaternion(pose.rotation).coeffs().copy()
 
+    @cached_property
+    def carriers(self) -> dict[str, int]:
+        """For each of the robot's geoms the number of the joint that carries it; 0: it stands."""
+        number = {name: self.model.getJointId(name) for name in self.joint_names}
+        carriers = {}
+        for geom in self.arm.spec.geoms:
+            body = geom.parent
+            while body.name != "world" and not body.joints:
+                body = body.parent
+            carriers[geom.name] = number[body.joints[-1].name] if body.name != "world" else 0
+        return carriers
 
-def read_robot(folder: Path) -> Robot:
-    """Read the robot described by ``folder/robot.yaml`` and the model it names.
-
-    Raises:
-        RobotFileError: a file is missing, an entry is missing or malformed, or model and YAML disagree.
-    """
-    path = folder / "robot.yaml"
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise RobotFileError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(entries, dict):
-        raise RobotFileError(f"{path}: expected a mapping at the top")
-    try:
-        return _assemble(folder, entries)
-    except RobotFileError as error:
-        raise RobotFileError(f"{path}: {error}") from error
-    except KeyError as error:
-        raise RobotFileError(f"{path}: entry {error} is missing") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise RobotFileError(f"{path}: {error}") from error
-
-
-def _assemble(folder: Path, entries: dict) -> Robot:
-    model_path = folder / entries["model"]
-    model = _read_model(model_path)
-    limits = _joint_limits(entries["joints"], model)
-    for frame in (entries["base_frame"], entries["tool_frame"]):
-        if not model.existFrame(frame):
-            raise RobotFileError(f"{model_path.name} has no frame '{frame}'")
-    gripper = GripperJoint(
-        joint=str(entries["gripper"]["joint"]),
-        open=float(entries["gripper"]["open"]),
-        closed=float(entries["gripper"]["closed"]),
-    )
-    if gripper.open == gripper.closed:
-        raise RobotFileError(f"gripper: open and closed are both {gripper.open}")
-    tool_limits = ToolLimits(float(entries["tool_limits"]["linear"]), float(entries["tool_limits"]["angular"]))
-    if not (tool_limits.linear > 0.0 and tool_limits.angular > 0.0):
-        raise RobotFileError(f"tool_limits must be positive, got {tool_limits}")
-    configurations = {
-        str(name): _configuration(name, values, limits) for name, values in entries["configurations"].items()
-    }
-    return Robot(
-        robot_id=str(entries["robot_id"]),
-        model_path=model_path,
-        model=model,
-        base_frame=entries["base_frame"],
-        tool_frame=entries["tool_frame"],
-        limits=limits,
-        tool_limits=tool_limits,
-        gripper=gripper,
-        collision=_collision(entries["collision"]),
-        configurations=configurations,
-    )
-
-
-def _read_model(path: Path) -> pin.Model:
-    if not path.is_file():
-        raise RobotFileError(f"model {path} does not exist")
-    model = pin.buildModelFromUrdf(str(path)) if path.suffix == ".urdf" else pin.buildModelFromMJCF(str(path))
-    if model.nq != model.nv:
-        raise RobotFileError(
-            f"{path.name}: nq = {model.nq} differs from nv = {model.nv}; declare continuous joints as unlimited hinges"
-        )
-    return model
-
-
-def _joint_limits(joints: list[dict], model: pin.Model) -> JointLimits:
-    names = tuple(str(joint["name"]) for joint in joints)
-    known = tuple(model.names[index] for index in range(1, model.njoints) if model.joints[index].nv == 1)
-    if names != known or len(names) != model.nv:
-        raise RobotFileError(f"joints {list(names)} are not those of the model, in its order: {list(known)}")
-    ranges = [joint.get("position", (-np.inf, np.inf)) for joint in joints]
-    lower = np.array([low for low, _ in ranges], dtype=float)
-    upper = np.array([high for _, high in ranges], dtype=float)
-    velocity = np.array([joint["velocity"] for joint in joints], dtype=float)
-    acceleration = np.array([joint["acceleration"] for joint in joints], dtype=float)
-    for name, low, high, speed, rate in zip(names, lower, upper, velocity, acceleration, strict=True):
-        if not (low < high and 0.0 < speed < np.inf and 0.0 < rate < np.inf):
-            raise RobotFileError(
-                f"limits of {name} make no sense: position {low} to {high} rad, "
-                f"velocity {speed} rad/s, acceleration {rate} rad/s^2"
-            )
-    return JointLimits(names, lower, upper, velocity, acceleration)
-
-
-def _configuration(name: str, values: list[float], limits: JointLimits) -> np.ndarray:
-    positions = np.array(values, dtype=float)
-    if positions.shape != limits.lower.shape or not np.all(np.isfinite(positions)):
-        raise RobotFileError(f"configuration '{name}' needs {len(limits.names)} finite numbers, got {values}")
-    for joint, value, low, high in zip(limits.names, positions, limits.lower, limits.upper, strict=True):
-        if not low <= value <= high:
-            raise RobotFileError(f"configuration '{name}': {joint} = {value} rad is outside {low} ... {high}")
-    return positions
-
-
-def _collision(entries: dict) -> CollisionSpec:
-    environment = tuple(_primitive(entry) for entry in entries.get("environment", ()))
-    exceptions = {frozenset(entry["pair"]): float(entry["distance"]) for entry in entries.get("distances", ())}
-    default = float(entries["safe_distance"])
-    named = [(first, second) for first, others in entries.get("self_pairs", ()) for second in others]
-    named += [(geom, primitive.name) for primitive in environment for geom in entries.get("environment_geoms", ())]
-    unknown = set(exceptions) - {frozenset(pair) for pair in named}
-    if unknown:
-        raise RobotFileError(f"distances: {sorted(next(iter(unknown)))} is not among the monitored pairs")
-    pairs = tuple(CollisionPair(a, b, exceptions.get(frozenset((a, b)), default)) for a, b in named)
-    influence = float(entries["influence_distance"])
-    for pair in pairs:
-        if not 0.0 <= pair.distance < influence:
-            raise RobotFileError(
-                f"distance {pair.distance} m of {pair.first}|{pair.second} must lie in 0 ... {influence} m "
-                "(influence_distance)"
-            )
-    return CollisionSpec(influence, environment, pairs)
-
-
-def _primitive(entry: dict) -> Primitive:
-    kind, name = str(entry["type"]), str(entry["name"])
-    orientation = np.array([0.0, 0.0, 0.0, 1.0])
-    half_size = np.zeros(3)
-    if kind == "plane":
-        normal = np.array(entry["normal"], dtype=float)
-        turn = pin.Quaternion.FromTwoVectors(np.array([0.0, 0.0, 1.0]), normal / np.linalg.norm(normal))
-        orientation = turn.coeffs().copy()
-    elif kind == "box":
-        orientation = np.array(entry.get("orientation", orientation), dtype=float)
-        half_size = np.array(entry["half_size"], dtype=float)
-    else:
-        raise RobotFileError(f"environment '{name}': type '{kind}' is neither plane nor box")
-    position = np.array(entry["position"], dtype=float)
-    sound = position.shape == (3,) and orientation.shape == (4,) and half_size.shape == (3,)
-    if not sound or abs(np.linalg.norm(orientation) - 1.0) > 1e-6 or np.any(half_size < 0.0):
-        raise RobotFileError(f"environment '{name}': position, orientation (unit quaternion) or half_size is malformed")
-    return Primitive(name, kind, position, orientation, half_size)
+    def geoms_fixed_to(self, frame: str) -> frozenset[str]:
+        """Names of the geoms on the same rigid part as a frame."""
+        joint, _ = self.frame_on_joint(frame)
+        return frozenset(name for name, carrier in self.carriers.items() if carrier == joint)

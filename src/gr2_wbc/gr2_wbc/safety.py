@@ -35,6 +35,7 @@ class Safety:
         reason: why it was entered, in words.
         e_stop: whether the e-stop is latched.
         qp_failures: cycles since start whose program or command was rejected.
+        overload: why the path is to be followed more slowly, in words; empty: cycles are in time.
     """
 
     def __init__(self, config: SafetyConfig, period: float) -> None:
@@ -48,6 +49,7 @@ class Safety:
         self.reason = "no joint state received yet"
         self.e_stop = False
         self.qp_failures = 0
+        self.overload = ""
 
     @property
     def stopped(self) -> bool:
@@ -81,6 +83,7 @@ class Safety:
         self._failures_in_row = 0
         self._late.clear()
         self._late_count = 0
+        self.overload = ""
         self.state, self.reason = State.HOLDING, reason
 
     def check_age(self, age: float) -> bool:
@@ -100,12 +103,12 @@ class Safety:
         return False
 
     def check_tracking(self, errors: np.ndarray, limits: JointLimits) -> None:
-        """Stop if a joint is further from its command than allowed; errors (n,) [rad]."""
+        """Stop if a joint is further from its command than allowed; errors (n,) comparable [rad]."""
         worst = int(np.argmax(errors))
         if not errors[worst] <= self._config.tracking_error:  # a NaN stops as well
             self.stop(
-                f"{limits.names[worst]} is {errors[worst]:.3f} rad from its command, "
-                f"allowed are {self._config.tracking_error:.3f} rad"
+                f"{limits.names[worst]} is {limits.told(worst, errors[worst])} from its command, "
+                f"allowed are {limits.told(worst, self._config.tracking_error)}"
             )
 
     def note_cycle(self, failure: str | None) -> None:
@@ -119,15 +122,22 @@ class Safety:
             self.stop(f"{self._failures_in_row} control cycles in a row failed: {failure}")
 
     def note_lateness(self, lateness: float) -> None:
-        """Count how late [s] a cycle started; stop when too many of the last window were more than a period late."""
-        late = lateness > self._period
-        if len(self._late) == self._window:
-            self._late_count -= self._late[0]
-        self._late.append(late)
-        self._late_count += late
-        allowed = self._config.overrun_share * self._window
+        """Count how late [s] a cycle started: one that is n periods late stands for n that were missed.
+
+        Many missed in the last window are an overload, which ends when they are half as many; too many stop.
+        """
+        missed = min(int(lateness / self._period), self._window)
+        for _ in range(max(missed, 1)):
+            if len(self._late) == self._window:
+                self._late_count -= self._late[0]
+            self._late.append(missed > 0)
+            self._late_count += missed > 0
+        config = self._config
+        bearable = config.degrade_share * self._window * (0.5 if self.overload else 1.0)
+        if self._late_count <= bearable:
+            self.overload = ""
+            return
+        self.overload = f"{self._late_count} of the last {len(self._late)} cycles were missed or late"
+        allowed = config.overrun_share * self._window
         if self._late_count > allowed and self.state is not State.IDLE:
-            self.stop(
-                f"{self._late_count} of the last {len(self._late)} cycles started more than "
-                f"{1e3 * self._period:.1f} ms late, allowed are {allowed:.0f}"
-            )
+            self.stop(f"{self.overload}, allowed are {allowed:.0f}")

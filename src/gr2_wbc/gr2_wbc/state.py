@@ -61,3 +61,5 @@ class Status:
     qp_failures: int
     rejected_commands: int
     resyncs: int
+    scene_version: int = 0
+    motion: str = ""

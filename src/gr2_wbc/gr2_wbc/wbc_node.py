@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from threading import Event
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are 7 x 7; must be set before numpy is imported
 
@@ -19,6 +20,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64
 from std_srvs.srv import Trigger
@@ -33,17 +35,24 @@ from gr2_wbc.controller import Controller, Measurement
 from gr2_wbc.intake import HandshakeRefused
 from gr2_wbc.joint_input import BadJointState, JointStateReader
 from gr2_wbc.kinematics import Kinematics
+from gr2_wbc.node_description import receive_description
 from gr2_wbc.node_diagnostics import CHUNK_TOPIC, Diagnostics
 from gr2_wbc.node_parameters import read_parameters
+from gr2_wbc.node_surroundings import Surroundings
+from gr2_wbc.polling import Polled, arrival, take
+from gr2_wbc.realtime import Collector, RealtimeReport, become_realtime
 from gr2_wbc.robot import RobotFileError, UnknownRobot
 from gr2_wbc.robots import load_robot
 from gr2_wbc.safety import ResetRefused, State
+from gr2_wbc.serialized import CommandBytes, JointStateBytes
 from gr2_wbc.timing import CycleStats
 
 STATUS_PERIOD, STATE_PERIOD, GRIPPER_PERIOD, SLOW_PERIOD = 0.05, 0.02, 0.1, 1.0  # [s]
+SERVICE_PERIOD = 0.02  # [s] between two looks at services and seldom topics
+OVERLOAD_FACTOR = 4.0  # status and state are told so much more seldom while cycles are late
 QUIET = 2.0  # [s] between repetitions of a warning
 DRY_RUN_TOLERANCE = 0.01  # [rad] a holding dry run follows the arm when it has moved by more
-MOST_WAITING = 32  # callbacks worked off at most before a late cycle
+MOST_WAITING = 32  # messages of a topic taken at most before a cycle
 
 
 class Timer:
@@ -53,11 +62,11 @@ class Timer:
         self._period = period
         self._next = time.monotonic() + phase
 
-    def due(self, steady: float) -> bool:
-        """Whether it is due; if so it is next due a period later."""
+    def due(self, steady: float, stretch: float = 1.0) -> bool:
+        """Whether it is due; if so it is next due ``stretch`` periods later."""
         if steady < self._next:
             return False
-        self._next = max(self._next + self._period, steady)
+        self._next = max(self._next + stretch * self._period, steady)
         return True
 
 
@@ -74,18 +83,19 @@ class WbcNode(Node):
         super().__init__("wbc")
         parameters = read_parameters(self)
         config = parameters.config
-        self.robot = load_robot(parameters.robot)
+        topic = parameters.description_topic
+        self.robot = load_robot(parameters.robot, receive_description(self, topic) if topic else None)
         self.armed = parameters.armed
-        self.priority = parameters.realtime_priority
+        self.priority, self.core = parameters.realtime_priority, parameters.realtime_core
         if not self.armed:
             config = replace(config, safety=replace(config.safety, tracking_error=float("inf")))
             self.get_logger().warning("DRY RUN (armed is false): commands are computed and shown, none is sent")
         self.controller = Controller(self.robot, config)
         self.period = config.period
         self._clock_loop = ControlClock()
-        self._simulated = bool(self.get_parameter("use_sim_time").value)
         self._stats = CycleStats(self.period)
-        self._reader = JointStateReader(self.robot)
+        self._reader = JointStateBytes(JointStateReader(self.robot))
+        self._writer = CommandBytes(self.robot)
         self._measured_kinematics = Kinematics(self.robot)
         self._measurement: Measurement | None = None
         self._gripper_opening = 0.0
@@ -93,8 +103,9 @@ class WbcNode(Node):
         self._now: float | None = None
         self._last_command: Command | None = None
         self._jumps = 0
-        self._callbacks = 0
-        self._bad_messages = 0
+        self._polled = time.monotonic()
+        self._overloaded = False
+        self._realtime = RealtimeReport()
         self._state = State.IDLE
         self._frozen = True
         self._due = {
@@ -104,6 +115,7 @@ class WbcNode(Node):
                 ("state", STATE_PERIOD, 2.0),
                 ("gripper", GRIPPER_PERIOD, 3.0),
                 ("slow", SLOW_PERIOD, 4.5),
+                ("services", SERVICE_PERIOD, 0.5),
             )
         }
         self._connect()
@@ -118,20 +130,42 @@ class WbcNode(Node):
         self._state_out = self.create_publisher(RobotState, "/robot_state", reliable)
         self._status_out = self.create_publisher(WbcStatus, "/wbc_status", reliable)
         self._diagnostics = Diagnostics(self, reliable)
-        self.create_subscription(JointState, "/joint_states", self._on_joint_state, qos_profile_sensor_data)
-        self.create_subscription(TrajectoryChunk, CHUNK_TOPIC, self._on_chunk, newest)
-        self.create_subscription(Bool, "/e_stop", self._on_e_stop, reliable)
+        hot = self._hot = Polled()
+        self._clock_in = next((one for one in self.subscriptions if one.msg_type is Clock), None)  # rclpy's own
+        if self._clock_in is not None:
+            self._clock_in.callback_group = hot
+        subscribe = partial(self.create_subscription, callback_group=hot)  # callbacks are called by _poll
+        on_state: Any = self._on_joint_state  # gets bytes
+        self._joints_in = subscribe(JointState, "/joint_states", on_state, qos_profile_sensor_data, raw=True)
+        self._chunks_in = subscribe(TrajectoryChunk, CHUNK_TOPIC, self._on_chunk, reliable)
+        self._e_stop_in = subscribe(Bool, "/e_stop", self._on_e_stop, reliable)
         self.create_service(ActivatePolicy, "/wbc/activate_policy", self._on_activate)
         self.create_service(Trigger, "/wbc/reset", self._on_reset)
+        self.surroundings = Surroundings(self, self.controller, reliable)
 
     # -- what comes in ---------------------------------------------------------------------------------------------
 
-    def _on_joint_state(self, message: JointState) -> None:
-        self._callbacks += 1
+    def _poll(self) -> None:
+        """Take what has come since the last cycle."""
+        before, self._polled = self._polled, time.monotonic()
+        if self._clock_in is None:
+            self._clock_loop.observe(1e-9 * self.get_clock().now().nanoseconds, self._polled)
+        else:
+            for tick, info in take(self._clock_in, 1):
+                self._clock_in.callback(tick)  # rclpy's clock
+                self._clock_loop.observe(messages.to_seconds(tick.clock), arrival(info, before))
+        for stop, _ in take(self._e_stop_in, MOST_WAITING):
+            self._on_e_stop(stop)
+        for data, info in take(self._joints_in, MOST_WAITING):
+            self._on_joint_state(data, arrival(info, before))
+        for chunk, _ in take(self._chunks_in, MOST_WAITING):
+            self._on_chunk(chunk)
+
+    def _on_joint_state(self, data: bytes, arrived: float) -> None:
         try:
-            reading = self._reader.read(message.name, message.position, message.velocity)
+            stamp, reading = self._reader.read(data)
         except BadJointState as bad:
-            self._bad_messages += 1
+            self._diagnostics.bad_messages += 1
             self.get_logger().warning(f"/joint_states: message not used: {bad}", throttle_duration_sec=QUIET)
             return
         if reading.gripper is not None:
@@ -139,15 +173,14 @@ class WbcNode(Node):
         if reading.positions is None or reading.velocities is None:
             return
         self._measurement = Measurement(
-            stamp=messages.to_seconds(message.header.stamp),
+            stamp=stamp,
             positions=reading.positions,
             velocities=reading.velocities,
             gripper_opening=self._gripper_opening,
-            received=time.monotonic() - self._clock_loop.paused_time,
+            received=arrived - self._clock_loop.paused_time,
         )
 
     def _on_chunk(self, message: TrajectoryChunk) -> None:
-        self._callbacks += 1
         now = self._now if self._now is not None else 0.0
         try:
             self.controller.accept(messages.to_chunk(message), now)
@@ -158,14 +191,12 @@ class WbcNode(Node):
             )
 
     def _on_e_stop(self, message: Bool) -> None:
-        self._callbacks += 1
         if message.data:
             self.controller.e_stop("e-stop received on /e_stop")
 
     def _on_activate(
         self, request: ActivatePolicy.Request, response: ActivatePolicy.Response
     ) -> ActivatePolicy.Response:
-        self._callbacks += 1
         try:
             senders = self._diagnostics.senders()
             if self.controller.intake.session and len(senders) > 1:
@@ -188,7 +219,6 @@ class WbcNode(Node):
         return response
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._callbacks += 1
         if self._measurement is None or self._now is None:
             response.success, response.message = False, "no joint state received yet"
             return response
@@ -205,41 +235,25 @@ class WbcNode(Node):
 
     def run(self, executor: SingleThreadedExecutor, ending: Event) -> None:
         """Run cycles at absolute deadlines until ``ending`` is set or ROS shuts down."""
-        self._become_realtime()
+        self._realtime = become_realtime(self.priority, self.core)
+        self.get_logger().info(f"real time: {self._realtime}" if self.priority else "real time: not asked for")
+        collector = Collector(time.monotonic())
         deadline = time.monotonic()
         while rclpy.ok() and not ending.is_set():
             deadline += self.period
-            self._wait(executor, deadline)
+            time.sleep(max(deadline - time.monotonic(), 0.0))
             started = time.monotonic()
             lateness = started - deadline
+            self._poll()
             if self._cycle(started):
                 self.controller.note_lateness(lateness)
                 self._stats.note(lateness, time.monotonic() - started)
-            self._publish(time.monotonic())
+            if self._publish(time.monotonic()):
+                collector.collect(started, standing=self._state not in (State.TRACKING, State.DECELERATING))
+            if self._due["services"].due(started):
+                executor.spin_once(timeout_sec=0.0)
             if lateness > self.period:
                 deadline = started  # what was missed is missed
-
-    def _wait(self, executor: SingleThreadedExecutor, deadline: float) -> None:
-        """Work off callbacks until the deadline; past it, at least what has arrived meanwhile."""
-        left = deadline - time.monotonic()
-        late = left <= 0.0
-        while left > 0.0:
-            executor.spin_once(timeout_sec=left)
-            self._read_clock()
-            left = deadline - time.monotonic()
-        for _ in range(MOST_WAITING if late else 0):
-            before = self._callbacks
-            executor.spin_once(timeout_sec=0.0)
-            ticked = self._read_clock() and self._simulated  # a system clock ticks always
-            if not ticked and self._callbacks == before:
-                return
-
-    def _read_clock(self) -> bool:
-        """Hand ROS time to the control clock; whether it has changed."""
-        nanoseconds = self.get_clock().now().nanoseconds
-        if nanoseconds == 0:
-            return False  # use_sim_time and no /clock yet
-        return self._clock_loop.observe(1e-9 * nanoseconds, time.monotonic())
 
     def _running_time(self) -> float:
         return time.monotonic() - self._clock_loop.paused_time
@@ -260,9 +274,10 @@ class WbcNode(Node):
             self._measurement = replace(self._measurement, stamp=now)
         if not self.armed:
             self._follow_arm(self._measurement)
+        self.surroundings.update(now)
         command = self.controller.step(now, self._measurement, steady - self._clock_loop.paused_time)
         if self.armed and command.active:
-            self._command_out.publish(messages.to_joint_trajectory(command, self.robot))
+            self._command_out.publish(self._writer.write(command))
             self._send_gripper(command, steady)
         self._tell_state(command)
         self._last_command = command
@@ -292,24 +307,35 @@ class WbcNode(Node):
 
     # -- what goes out beside commands -----------------------------------------------------------------------------
 
-    def _publish(self, steady: float) -> None:
-        due = self._due
-        if due["state"].due(steady) and self._measurement is not None:
+    def _publish(self, steady: float) -> bool:
+        """Publish what is due; whether the slowest of it was."""
+        due, stretch = self._due, OVERLOAD_FACTOR if self._overloaded else 1.0
+        if due["state"].due(steady, stretch) and self._measurement is not None:
             gripper = self._gripper_sent if self._gripper_sent is not None else 0.0
             self._state_out.publish(
                 messages.to_robot_state(self._measurement, gripper, self._measured_kinematics, self.robot)
             )
-        if due["status"].due(steady):
+        if due["status"].due(steady, stretch):
             status = self.controller.status()
+            bad = self._diagnostics.bad_messages
             self._status_out.publish(
-                messages.to_wbc_status(status, self._stats, self.armed, self._bad_messages, self.robot.base_frame)
+                messages.to_wbc_status(status, self._stats, self.armed, bad, self.robot.base_frame)
             )
-        if due["slow"].due(steady):
-            self._diagnostics.publish(
-                self.controller.status(), self._stats, self._clock_loop, self.armed, self._bad_messages
-            )
-            if not self.armed:
-                self._show_command()
+        if not due["slow"].due(steady):
+            return False
+        self._tell_overload()
+        self._diagnostics.publish(self.controller, self._stats, self._clock_loop, self._realtime, self.armed)
+        if not self.armed:
+            self._show_command()
+        return True
+
+    def _tell_overload(self) -> None:
+        overload = self.controller.safety.overload
+        if overload and not self._overloaded:
+            self.get_logger().warning(f"{overload}: slower, and told more seldom, until that is better")
+        elif self._overloaded and not overload:
+            self.get_logger().info("cycles are in time again")
+        self._overloaded = bool(overload)
 
     def _show_command(self) -> None:
         if self._last_command is None or not self._last_command.active:
@@ -320,19 +346,6 @@ class WbcNode(Node):
             f"dry run, {self._last_command.state.name}: would send [{shown}] rad at up to {speed:.3f} rad/s, "
             f"gripper {self._last_command.gripper:.2f}"
         )
-
-    def _become_realtime(self) -> None:
-        gc.collect()
-        gc.freeze()
-        if self.priority <= 0:
-            self.get_logger().info("scheduling: default (realtime_priority is 0)")
-            return
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self.priority))
-        except (OSError, AttributeError) as error:
-            self.get_logger().info(f"scheduling: default, SCHED_FIFO is not permitted ({error})")
-            return
-        self.get_logger().info(f"scheduling: SCHED_FIFO, priority {self.priority}")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -356,6 +369,7 @@ def main(args: list[str] | None = None) -> int:
         return 2
     finally:
         if node is not None:
+            node.surroundings.close()
             node.destroy_node()
         rclpy.try_shutdown()
     return 0

@@ -145,3 +145,54 @@ def test_a_joint_beyond_its_limit_may_only_come_back(robot):
     gate.check(plan(robot, DT, outside, still, still), first)
     with pytest.raises(CommandRejected, match=r"joint_2 (goes|comes to rest) beyond its upper"):
         gate.check(plan(robot, DT, outside, still, outward), first)
+
+
+def sound(candidate, previous, limits) -> bool:
+    """The last check once more, joint by joint and in plain words: what the gate must agree with."""
+    numbers = [*candidate.positions.ravel(), *candidate.velocities.ravel(), *candidate.start]
+    if not all(np.isfinite(numbers)):
+        return False
+    period, held, end = candidate.times
+    due, velocity = previous.evaluate(candidate.stamp)
+    for joint in range(7):
+        now, speed = due[joint], velocity[joint]
+        first, _, rest = candidate.positions[:, joint]
+        begun, on, _ = candidate.velocities[:, joint]
+        fastest, acceleration = limits.velocity[joint], limits.acceleration[joint]
+        if abs(candidate.start[joint] - now) > 1e-6 or abs(first - now - 0.5 * period * (speed + begun)) > 1e-6:
+            return False
+        if abs(begun - speed) > acceleration * period * (1 + 1e-6) + 1e-6 * period:
+            return False
+        if abs(begun) > fastest * (1 + 1e-6) + 1e-6 or abs(on) > (acceleration * (1 + 1e-6) + 1e-6) * (end - held):
+            return False
+        for place in (first, rest):
+            if not min(now, limits.lower[joint]) - 1e-6 <= place <= max(now, limits.upper[joint]) + 1e-6:
+                return False
+    return True
+
+
+def test_the_gate_decides_as_the_plain_check_does(robot):
+    """Sound and spoilt successors of random commands, many of them at the very edge of a limit."""
+    rng, gate, limits = np.random.default_rng(0), CommandGate(robot.limits), robot.limits
+    decisions = []
+    for _ in range(3000):
+        start, now = rng.uniform(-2.7, 2.7, 7), rng.uniform(-1.0, 1.0, 7) * limits.velocity
+        first = plan(robot, start=start, now=now, following=now)
+        late = rng.choice([DT, 2.3 * DT, 0.03, 0.1])
+        position, velocity = first.evaluate(late)
+        change = rng.choice([-1.0, 0.0, 0.7, 0.9999, 1.00001, 1.01], 7, p=[0.2, 0.2, 0.3, 0.298, 0.001, 0.001])
+        candidate = plan(robot, late, position, velocity, velocity + change * DT * limits.acceleration)
+        if rng.random() < 0.3:
+            spoilt = rng.choice(["positions", "velocities", "start"])
+            value = rng.choice([1e-7, 3e-6, -3e-6, 0.01, -3.0, np.nan, np.inf])
+            array = getattr(candidate, spoilt)
+            array.flat[rng.integers(array.size)] += value
+        expected = sound(candidate, first, limits)
+        try:
+            decided = gate.check(candidate, first) is candidate
+        except CommandRejected:
+            decided = False
+        decisions.append(decided)
+        # A spoilt held point (positions[1]) or last velocity is nobody's business but the finite check's: both agree.
+        assert decided == expected
+    assert 300 < sum(decisions) < 2700

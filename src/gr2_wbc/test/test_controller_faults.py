@@ -271,7 +271,7 @@ def reject(_self, _program):
 def test_rejected_solves_brake_along_the_motion_then_stop(rig, monkeypatch):
     rig.stream(rig.circle(rate=2.0), 1.0)
     before = np.abs(rig.velocities).max()
-    monkeypatch.setattr(type(rig.controller._solver), "solve", reject)
+    monkeypatch.setattr(type(rig.controller._program._solver), "solve", reject)
     velocities = [rig.step().velocities for _ in range(9)]
     assert rig.controller.status().qp_failures == 9
     assert rig.state is not State.STOPPED
@@ -286,7 +286,7 @@ def test_rejected_solves_brake_along_the_motion_then_stop(rig, monkeypatch):
 def test_one_rejected_solve_is_survived(rig, monkeypatch):
     rig.stream(rig.circle(), 0.5)
     with monkeypatch.context() as patch:
-        patch.setattr(type(rig.controller._solver), "solve", reject)
+        patch.setattr(type(rig.controller._program._solver), "solve", reject)
         rig.step(3)
     rig.step(200)
     status = rig.controller.status()
@@ -300,7 +300,7 @@ def test_nothing_bypasses_the_last_check(rig, monkeypatch):
     rig.stream(rig.circle(), 0.5)
     for nonsense in (np.full(8, np.nan), np.full(8, 5.0)):
         last = rig.commands[-1]
-        monkeypatch.setattr(type(rig.controller._solver), "solve", lambda *_, answer=nonsense: answer)
+        monkeypatch.setattr(type(rig.controller._program._solver), "solve", lambda *_, answer=nonsense: answer)
         command = rig.step()
         assert np.isfinite(command.positions).all()
         assert command.plan is last.plan

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gr2_wbc.command import CommandTrajectory
-from gr2_wbc.limits import BrakingProfile, JointBounds, brake_velocities, braking_time
+from gr2_wbc.limits import BrakingProfile, JointBounds, attainable, brake_velocities, braking_time
 
 DT, PERIODS = 0.005, 4
 HOLD = (PERIODS - 1) * DT
@@ -71,7 +71,7 @@ def test_a_joint_beyond_its_limit_comes_back_without_a_jump(robot):
 def test_braking_is_a_straight_line_in_joint_space_within_limits(robot):
     velocities = np.array([0.8, -0.4, 0.1, 0.0, 0.3, -0.8, 0.2])
     direction = velocities / np.linalg.norm(velocities)
-    time = braking_time(velocities, robot.limits)
+    time = braking_time(velocities, robot.limits.acceleration)
     assert time == pytest.approx(0.8 / 5.0)
     for _ in range(40):
         slower = brake_velocities(velocities, robot.limits, DT)
@@ -80,3 +80,44 @@ def test_braking_is_a_straight_line_in_joint_space_within_limits(robot):
         velocities = slower
     assert not velocities.any()
     assert not brake_velocities(velocities, robot.limits, DT).any()
+
+
+def test_the_profile_is_its_two_parts():
+    gain, deceleration, recovery = 8.0, 1.5, 0.05
+    profile = BrakingProfile(gain, deceleration, recovery)
+    for distance in np.linspace(-0.05, 0.5, 300):
+        knee = deceleration / gain**2
+        near, far = max(gain * distance, -recovery), (deceleration / gain) ** 2 + 2.0 * deceleration * (distance - knee)
+        expected = np.sqrt(far) if distance > knee else near
+        assert profile.speed(np.array([distance]))[0] == pytest.approx(expected, abs=1e-12)
+    for speed in (0.05, 0.1875, 0.4, 1.0):
+        assert profile.speed(profile.free(np.array([speed])))[0] == pytest.approx(speed)
+    assert profile.speed(np.array([np.inf]))[0] == np.inf
+
+
+def test_the_box_is_the_same_near_limits_and_far_from_them(robot):
+    """The short way for arms far from their limits gives what the long one does."""
+    limits, bounds = robot.limits, JointBounds(robot.limits, DT, HOLD, 0.1)
+    rng, short = np.random.default_rng(5), 0
+    for _ in range(1000):
+        positions = rng.uniform(-2.4, 2.4, robot.dof)
+        velocities = rng.uniform(-1.1, 1.1, robot.dof) * limits.velocity
+        lower, upper, too_fast = bounds.bounds(positions, velocities)
+        under_way, step = positions + 0.5 * DT * velocities, limits.acceleration * DT
+        up = np.minimum(bounds._profile.speed(limits.upper - under_way), limits.velocity)
+        down = np.minimum(bounds._profile.speed(under_way - limits.lower), limits.velocity)
+        assert np.allclose(upper, np.clip(up, velocities - step, velocities + step), atol=1e-12)
+        assert np.allclose(lower, np.clip(-down, velocities - step, velocities + step), atol=1e-12)
+        inside = (up == limits.velocity).all() and (down == limits.velocity).all()
+        short += inside and (np.abs(velocities) <= limits.velocity).all()
+        if inside and (np.abs(velocities) <= limits.velocity).all():
+            assert not too_fast
+    assert short > 20
+
+
+def test_attainable_is_the_largest_value_in_the_box():
+    rng = np.random.default_rng(6)
+    rows, lower = rng.normal(size=(5, 4)), rng.uniform(-1.0, 0.0, 4)
+    upper = lower + rng.uniform(0.0, 1.0, 4)
+    corners = np.array(np.meshgrid(*zip(lower, upper, strict=True))).reshape(4, -1)
+    assert np.allclose(attainable(rows, lower, upper), (rows @ corners).max(axis=1))

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from gr2_wbc.config import SafetyConfig
+from gr2_wbc.robots import load_robot
 from gr2_wbc.safety import Safety, State
 
 DT = 0.005
+LIMITS = load_robot("gen3_2f85").limits
 
 
 @pytest.fixture
@@ -32,6 +34,67 @@ def test_stopped_is_latched_and_keeps_its_first_reason(safety):
     assert (safety.state, safety.reason) == (State.STOPPED, "first")
     safety.reset("done")
     assert (safety.state, safety.reason) == (State.HOLDING, "done")
+
+
+EVENTS = {
+    "enter HOLDING": lambda safety: safety.enter(State.HOLDING, "event"),
+    "enter TRACKING": lambda safety: safety.enter(State.TRACKING, "event"),
+    "enter DECELERATING": lambda safety: safety.enter(State.DECELERATING, "event"),
+    "hold": lambda safety: safety.hold("event"),
+    "stop": lambda safety: safety.stop("event"),
+    "e-stop": lambda safety: safety.latch_e_stop("event"),
+    "reset": lambda safety: safety.reset("event"),
+    "stale": lambda safety: safety.check_age(9.0),
+    "fresh": lambda safety: safety.check_age(0.0),
+    "far": lambda safety: safety.check_tracking(np.full(7, 1.0), LIMITS),
+    "near": lambda safety: safety.check_tracking(np.zeros(7), LIMITS),
+    "failures": lambda safety: [safety.note_cycle("event") for _ in range(10)],
+    "one failure": lambda safety: safety.note_cycle("event"),
+    "late": lambda safety: [safety.note_lateness(0.02) for _ in range(201)],
+    "in time": lambda safety: [safety.note_lateness(0.0) for _ in range(400)],
+}
+START, H, T, D, S = State
+# By event: the state it leads to from IDLE, HOLDING, TRACKING, DECELERATING, STOPPED; "-": state and reason stay.
+TABLE = {
+    "enter HOLDING": (H, "-", H, H, "-"),
+    "enter TRACKING": (T, T, "-", T, "-"),
+    "enter DECELERATING": (D, D, D, "-", "-"),
+    "hold": (H, H, H, H, "-"),
+    "stop": (S, S, S, S, "-"),
+    "e-stop": (S, S, S, S, "-"),
+    "reset": (H, H, H, H, H),
+    "stale": (START, S, S, S, "-"),
+    "fresh": ("-", "-", "-", "-", "-"),
+    "far": (S, S, S, S, "-"),
+    "near": ("-", "-", "-", "-", "-"),
+    "failures": (S, S, S, S, "-"),
+    "one failure": ("-", "-", "-", "-", "-"),
+    "late": ("-", S, S, S, "-"),
+    "in time": ("-", "-", "-", "-", "-"),
+}
+WORDS = {"stale": "stale", "far": "joint_1 is 1.000 rad from its command", "failures": "10 control cycles in a row"}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("start", State)
+def test_every_state_answers_every_event_as_the_table_says(event, start):
+    made = Safety(SafetyConfig(), DT)
+    made.state, made.reason = start, "before"
+    EVENTS[event](made)
+    expected = TABLE[event][start]
+    if expected == "-":
+        assert (made.state, made.reason) == (start, "before")
+        return
+    assert made.state is expected
+    assert WORDS.get(event, "late" if event == "late" else "event") in made.reason
+    assert made.e_stop is (event == "e-stop")
+
+
+def test_e_stop_latches_in_stopped_too(safety):
+    safety.stop("first")
+    safety.latch_e_stop("button")
+    assert safety.e_stop
+    assert safety.reason == "first"
 
 
 def test_e_stop_latches_until_reset(safety):
@@ -83,12 +146,31 @@ def test_rejected_solves_stop_only_in_a_row(safety):
 
 def test_overruns_stop_when_too_many_of_the_window_are_late(safety):
     for index in range(2000):
-        safety.note_lateness(0.02 if index % 5 == 0 else 0.0)
+        safety.note_lateness(0.012 if index % 5 == 0 else 0.0)
     assert not safety.stopped
     for index in range(400):
         safety.note_lateness(0.02 if index % 3 else 0.0)
     assert safety.stopped
     assert "late" in safety.reason
+
+
+def test_an_overload_is_told_before_it_stops_and_ends_when_half_of_it_has(safety):
+    config = SafetyConfig()
+    window = round(config.overrun_window / DT)
+    some = round(config.degrade_share * window)
+    for _ in range(some):
+        safety.note_lateness(0.006)
+    assert not safety.overload
+    safety.note_lateness(0.006)
+    assert f"{some + 1} of the last" in safety.overload
+    assert not safety.stopped
+    seen = []
+    for _ in range(window):
+        safety.note_lateness(0.0)
+        seen.append(bool(safety.overload))
+    assert not seen[-1]
+    assert seen.count(True) >= window - some - 1, "it ends no sooner than late cycles leave the window"
+    assert safety.state is State.HOLDING
 
 
 def test_lateness_below_a_period_is_no_overrun(safety):
@@ -102,6 +184,8 @@ def test_after_a_reset_the_overrun_window_is_empty(safety):
         safety.note_lateness(0.02)
     assert safety.stopped
     safety.reset("done")
-    for _ in range(200):
-        safety.note_lateness(0.02)
+    for _ in range(50):
+        safety.note_lateness(0.021)  # four missed each
     assert not safety.stopped
+    safety.note_lateness(0.021)
+    assert safety.stopped

@@ -73,6 +73,20 @@ class TestControlClock:
         assert clock.last_jump == pytest.approx(target - 102.0, abs=0.1)
         assert rows[-1, 1] == pytest.approx(target + 2.0, abs=0.03)
 
+    def test_after_a_jump_it_is_not_used_until_time_runs_steadily(self):
+        clock, frozen = ControlClock(), []
+        for cycle in range(200):
+            steady = 0.005 * cycle
+            leap = 100.0 if 40 <= cycle < 60 and cycle % 4 < 2 else 0.0  # two sources by turns
+            clock.observe(50.0 + steady + leap, steady)
+            clock.advance(steady)
+            frozen.append(clock.frozen)
+        assert clock.jumps >= 8
+        assert not any(frozen[1:40])
+        assert all(frozen[40:78])
+        assert not any(frozen[82:])
+        assert clock.paused_time == pytest.approx(0.2, abs=0.03)
+
     def test_a_late_reader_of_a_running_clock_sees_no_jump(self):
         clock = ControlClock()
         for steady in np.arange(0.0, 1.0, 0.005):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gr2_wbc.spline import fit
+from gr2_wbc.spline import _BASIS, Spline, SplineError, fit
 
 RNG = np.random.default_rng(3)
 TIMES = np.arange(1, 17) * 0.1
@@ -56,7 +56,7 @@ def test_it_minimises_its_cost():
 
     def cost(shift: np.ndarray) -> float:
         spline = fit(TIMES, samples, np.ones(16), np.zeros((3, 1)), 16, smoothing)
-        spline.coefficients = spline.coefficients + shift
+        spline = Spline(spline.coefficients + shift, spline.duration)
         grid = np.linspace(0.0, 1.6, 3201)
         jerk = np.gradient(spline.evaluate_many(grid)[2][:, 0], grid)
         misfit = np.sum((spline.evaluate_many(TIMES)[0] - samples) ** 2)
@@ -82,3 +82,47 @@ def test_any_number_of_segments(segments):
     spline = fit(TIMES, RNG.normal(size=(16, 2)), np.ones(16), INITIAL, segments, 1e-7)
     assert np.allclose(spline.evaluate(0.0), INITIAL, atol=1e-8)
     assert np.isfinite(spline.evaluate(1.6)[0]).all()
+
+
+def test_the_banded_solution_is_that_of_the_full_system():
+    """The optimality conditions, written out densely with multipliers for the constraints."""
+    rng = np.random.default_rng(5)
+    for count, segments in ((3, 3), (16, 16), (16, 40), (60, 50)):
+        times = np.sort(rng.uniform(0.05, 3.0, count))
+        samples, weights = rng.normal(size=(count, 6)), rng.uniform(0.0, 1.0, count)
+        initial = rng.normal(size=(3, 6))
+        spline = fit(times, samples, weights, initial, segments, 1e-6)
+
+        def curve(control: np.ndarray, segments=segments, duration=float(times[-1])) -> Spline:
+            windows = np.lib.stride_tricks.sliding_window_view(control, 6, axis=0)
+            return Spline(np.einsum("ab,jdb->jad", _BASIS, windows), duration)
+
+        size = segments + 5
+        unit = curve(np.eye(size))
+        values = unit.evaluate_many(times)[0]
+        places, quadrature = np.polynomial.legendre.leggauss(4)
+        step = times[-1] / segments
+        grid = (np.arange(segments)[:, None] + 0.5 * (places + 1.0)).ravel() * step
+        near = 1e-4 * step
+        jerk = (unit.evaluate_many(grid + near)[2] - unit.evaluate_many(grid - near)[2]) / (2.0 * near)
+        system = np.zeros((size + 3, size + 3))
+        system[:size, :size] = values.T @ (weights[:, None] * values)
+        system[:size, :size] += 1e-6 * jerk.T @ (np.tile(0.5 * step * quadrature, segments)[:, None] * jerk)
+        constraint = np.array(unit.evaluate(0.0))
+        system[size:, :size], system[:size, size:] = constraint, constraint.T
+        right = np.vstack([values.T @ (weights[:, None] * samples), initial])
+        other = curve(np.linalg.solve(system, right)[:size])
+        assert np.allclose(spline.evaluate_many(times)[0], other.evaluate_many(times)[0], atol=1e-5)
+
+
+def test_the_grid_is_the_curve():
+    spline = smooth()
+    for points in (1, 4):
+        many = spline.evaluate_many(np.linspace(0.0, 1.6, 16 * points + 1))
+        for one, other in zip(spline.on_grid(points), many, strict=True):
+            assert np.allclose(one, other, atol=1e-9)
+
+
+def test_numbers_that_are_not_finite_are_no_curve():
+    with pytest.raises(SplineError, match="no curve"):
+        fit(TIMES, np.full((16, 2), 0.0), np.full(16, np.nan), INITIAL, 16, 1e-7)

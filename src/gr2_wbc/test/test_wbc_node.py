@@ -79,10 +79,17 @@ class Bench:
         self.commands.clear()
         self.status = None
         self.positions, self.velocities = ROBOT.configurations["ready"].copy(), np.zeros(7)
-        command = [sys.executable, "-m", "gr2_wbc.wbc_node", "--ros-args"]
+        command = [sys.executable, "-m", "gr2_wbc.program", "--ros-args"]
         # Deadlines and timeouts that a loaded test machine can keep.
-        patient = ("realtime_priority:=0", "safety.overrun_share:=1.0", "safety.joint_state_timeout:=1.0")
-        for parameter in (*patient, *parameters):
+        given = {parameter.split(":=")[0] for parameter in parameters}
+        patient = {
+            "armed": "true",
+            "realtime_priority": "0",
+            "safety.overrun_share": "1.0",
+            "safety.degrade_share": "1.0",
+            "safety.joint_state_timeout": "1.0",
+        }
+        for parameter in (*(f"{name}:={value}" for name, value in patient.items() if name not in given), *parameters):
             command += ["-p", parameter]
         env = os.environ | {"ROS_DOMAIN_ID": str(self.domain)}
         with self.log.open("w") as log:

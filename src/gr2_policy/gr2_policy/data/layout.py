@@ -107,7 +107,7 @@ class Shape:
 def columns(episode: Episode, shape: Shape, fps: int) -> dict[str, np.ndarray]:
     """The numbers of an episode by feature, without the indices that depend on the dataset."""
     length = len(episode)
-    numbers = {
+    numbers: dict[str, np.ndarray] = {
         STATE: episode.states.astype(np.float32),
         STAMP: episode.stamps.astype(np.float64),
         ACTION: episode.actions.astype(np.float32),

@@ -68,6 +68,7 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: int, form: VideoF
     try:
         with av.open(str(aside), "w", format="mp4") as output:
             stream = output.add_stream(form.codec, fps, options=form.options())
+            assert isinstance(stream, av.VideoStream)
             stream.pix_fmt, stream.width, stream.height = form.pixel_format, width, height
             for frame in frames:
                 if frame.shape != (height, width, 3) or frame.dtype != np.uint8:

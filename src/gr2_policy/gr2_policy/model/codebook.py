@@ -1,11 +1,15 @@
-"""The codebook: unit vectors that stand for what the encoder says, learned from the data, with none left unused."""
+"""The codebook: unit vectors that stand for what the encoder says, learned from the data, with none left unused.
+
+Where several processes train together (``torch.distributed``), each learns from the vectors of all, and all keep the
+same codebook bit by bit.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from gr2_policy.model.config import TokenizerConfig
@@ -112,7 +116,10 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def _draw(self) -> None:
-        """Make the codebook of the remembered vectors: a random choice, then a few steps of k-means by angle."""
+        """Make the codebook of the remembered vectors: a random choice, then a few steps of k-means by angle.
+
+        Of several processes the first one's vectors decide.
+        """
         data = torch.cat(self._pool)
         self._pool.clear()
         size = self.config.codebook_size
@@ -125,6 +132,7 @@ class Codebook(nn.Module):
             sums = torch.zeros_like(codes).index_add_(0, nearest, data)
             empty = torch.bincount(nearest, minlength=size) == 0
             codes = torch.where(empty[:, None], codes, functional.normalize(sums, dim=1))
+        _as_the_first(codes)
         self.codes.copy_(codes)
         self.total.copy_(codes)
         self.count.fill_(1.0)
@@ -135,16 +143,35 @@ class Codebook(nn.Module):
         """Update usage (as a multiple of a fair share) and, for ``ema``, the codes; then give dead codes new lives."""
         size, decay = self.config.codebook_size, self.config.ema_decay
         vectors = vectors.float()
-        fair = len(vectors) / size
-        batch = torch.bincount(indices, minlength=size).float() / fair
-        self.count.mul_(decay).add_(batch, alpha=1.0 - decay)
+        counts = torch.bincount(indices, minlength=size).float()
+        sums = torch.zeros_like(self.total).index_add_(0, indices, vectors)
+        _sum_over_processes(counts, sums)
+        fair = counts.sum() / size
+        self.count.mul_(decay).add_(counts / fair, alpha=1.0 - decay)
         if self.config.codebook == "ema":
-            sums = torch.zeros_like(self.total).index_add_(0, indices, vectors) / fair
-            self.total.mul_(decay).add_(sums, alpha=1.0 - decay)
+            self.total.mul_(decay).add_(sums / fair, alpha=1.0 - decay)
             self.codes.copy_(functional.normalize(self.total, dim=1))
         dead = (self.count < self.config.dead_below).nonzero().squeeze(1)
         if len(dead):
-            pick = torch.randint(len(vectors), (len(dead),), device=vectors.device)
-            self.codes[dead] = vectors[pick]
-            self.total[dead] = vectors[pick]
+            lives = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
+            _as_the_first(lives)
+            self.codes[dead] = lives
+            self.total[dead] = lives
             self.count[dead] = 1.0
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _sum_over_processes(*tensors: Tensor) -> None:
+    """Replace each tensor, in place, by its sum over all processes."""
+    if _together():
+        for tensor in tensors:
+            distributed.all_reduce(tensor)
+
+
+def _as_the_first(tensor: Tensor) -> None:
+    """Overwrite a tensor by that of the first process."""
+    if _together():
+        distributed.broadcast(tensor, 0)

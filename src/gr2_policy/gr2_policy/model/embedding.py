@@ -32,6 +32,7 @@ class Embedding(nn.Module):
     """See the module's docstring. Times are (T,) int64 indices of timesteps within the window."""
 
     grid: Tensor
+    table: Tensor | None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -49,9 +50,16 @@ class Embedding(nn.Module):
         initialise(self, config.trunk.init_gain)
         nn.init.zeros_(self.code_correction.weight)
         self.register_buffer("grid", grid_positions(config.tokenizer.grid, width), persistent=False)
+        self.register_buffer("table", None, persistent=False)
+
+    def tabulate(self, vectors: Tensor) -> None:
+        """For inference: remember what every code becomes; vectors (codes, code_dim) are those of all codes."""
+        self.table = None
+        self.table = self.codes(torch.arange(len(vectors), device=vectors.device), vectors)
 
     def codes(self, tokens: Tensor, vectors: Tensor) -> Tensor:
         """Image tokens (...) with their code vectors (..., code_dim) -> (..., width)."""
+        vectors = vectors.to(self.code_in.weight.dtype)
         return self.code_in(vectors * self.config.tokenizer.code_dim**0.5) + self.code_correction(tokens)
 
     def frames(self, codes: Tensor, times: Tensor) -> Tensor:
@@ -88,9 +96,9 @@ class Embedding(nn.Module):
         starts = (self.frame_start + self._views()).expand(len(text), -1, -1)
         return torch.cat([text, starts], dim=1) + self.timestep[time]
 
-    def step(self, codes: Tensor, time: int, index: int) -> Tensor:
-        """One token of each view (B, V, width), the index-th of its frame counted from 1 -> (B, V, width)."""
-        return codes + self.grid[index - 1] + self._views() + self.timestep[time]
+    def places(self, time: int) -> Tensor:
+        """What is added to the codes of one frame's tokens: (n, V, width)."""
+        return self.grid[:, None] + self._views() + self.timestep[time]
 
     def unknown_state(self, batch: int, time: int) -> Tensor:
         """The token of a state that nobody knows: (B, 1, width)."""

@@ -9,7 +9,7 @@ was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +20,7 @@ from gr2_policy.model.action_head import ActionHead
 from gr2_policy.model.config import ModelConfig
 from gr2_policy.model.embedding import Embedding
 from gr2_policy.model.layers import initialise
+from gr2_policy.model.stepping import EagerStepper, Stepper
 from gr2_policy.model.text import Resampler, TextFeatures
 from gr2_policy.model.tokens import Layout, Slots, visible
 from gr2_policy.model.trunk import KVCache, Trunk
@@ -126,6 +127,7 @@ class GR2(nn.Module):
             initialise(part, config.trunk.init_gain)
         slots = self.layout.window_slots(config.timesteps)
         self.register_buffer("window_mask", visible(slots, slots), persistent=False)
+        self.stepper: Stepper = EagerStepper(self.trunk, self.code_out)
 
     def train(self, mode: bool = True) -> GR2:
         """As usual, but the tokenizer stays frozen."""
@@ -173,10 +175,16 @@ class GR2(nn.Module):
         return hidden.unflatten(1, (timesteps, self.layout.timestep))
 
     def _codes(self, tokens: Tensor) -> Tensor:
+        if self.embedding.table is not None:
+            return functional.embedding(tokens, self.embedding.table)
         return self.embedding.codes(tokens, self.tokenizer.codebook.lookup(tokens))
 
     def _states(self, state: Tensor | None, tokens: Tensor) -> Tensor | None:
-        return self.embedding.states(state, (tokens.shape[0], tokens.shape[1])) if self.config.action else None
+        if self.config.action is None:
+            return None
+        if state is not None:
+            state = state.to(self.code_out.weight.dtype)
+        return self.embedding.states(state, (tokens.shape[0], tokens.shape[1]))
 
     def _video_loss(self, logits: Tensor, tokens: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the frames after the first: logits (B, T - 1, V, n, codes), tokens (B, T, V, n)."""
@@ -197,11 +205,12 @@ class GR2(nn.Module):
     # --- running ---
 
     @torch.no_grad()
-    def begin(self, text: TextFeatures, dtype: torch.dtype = torch.float32) -> Context:
-        """An empty context for these instructions; ``dtype`` is that of the cached keys and values."""
-        tokens = self.text(text)
+    def begin(self, text: TextFeatures) -> Context:
+        """An empty context for these instructions."""
+        weight = self.code_out.weight
+        tokens = self.text(text.to(weight.device, weight.dtype))
         capacity = self.config.timesteps * self.layout.timestep
-        cache = KVCache(self.config.trunk, len(tokens), capacity, tokens.device, dtype)
+        cache = KVCache(self.config.trunk, len(tokens), capacity, weight.device, weight.dtype)
         return Context(tokens, cache, self.layout.text_slots(0)[:0].to(tokens.device))
 
     @torch.no_grad()
@@ -229,11 +238,11 @@ class GR2(nn.Module):
             queries = self.embedding.queries(context.text, states[:, -1:], times[-1:]).flatten(1, 2)
             x = torch.cat([x, queries], dim=1)
             slots = Slots.cat([slots, self.layout.action_slots(first + count - 1)])
-        start = context.cache.length
-        hidden = self._append(context, x, slots)
+        start, actions = context.cache.length, self.layout.actions
+        hidden = self._append(context, x, slots, max(actions, 1))
         context.starts += [start + self.layout.observed * index for index in range(count)]
-        context._cut(context.cache.length - self.layout.actions)
-        return hidden[:, hidden.shape[1] - self.layout.actions :]
+        context._cut(context.cache.length - actions)
+        return hidden[:, hidden.shape[1] - actions :]
 
     @torch.no_grad()
     def act(
@@ -257,6 +266,7 @@ class GR2(nn.Module):
         temperature: float = 0.0,
         top_k: int = 0,
         generator: torch.Generator | None = None,
+        between: Callable[[], None] = lambda: None,
     ) -> Tensor:
         """Generate the frames that come next; the context is left as it was.
 
@@ -265,6 +275,7 @@ class GR2(nn.Module):
             temperature: of the draw; 0 takes the likeliest token.
             top_k: draw among this many likeliest tokens; 0: among all.
             generator: of the draw.
+            between: called before each token of each view; may raise to give up.
 
         Returns:
             (B, frames, views, n) tokens.
@@ -278,13 +289,17 @@ class GR2(nn.Module):
         try:
             for time in range(begun, begun + frames):
                 hidden = self._open_frame(context, time, imagined[-1] if imagined else None)
+                between()
                 picks = [_pick(self.code_out(hidden).float(), temperature, top_k, generator)]
+                places = self.embedding.places(time)
+                step = self.stepper.begin(context.cache)
                 for index in range(1, layout.grid):
-                    x = self.embedding.step(self._codes(picks[-1]), time, index)
+                    between()
                     # all that is in the cache is past, text or an earlier token of this frame: no mask needed
-                    hidden = self.trunk(x, None, context.cache)
-                    picks.append(_pick(self.code_out(hidden).float(), temperature, top_k, generator))
-                generated = Slots.cat(layout.image_step_slots(time, index) for index in range(1, layout.grid))
+                    logits = step(self._codes(picks[-1]) + places[index - 1])
+                    picks.append(_pick(logits, temperature, top_k, generator))
+                self.stepper.end(context.cache)
+                generated = layout.image_steps_slots(time, 1, layout.grid)
                 context.slots = Slots.cat([context.slots, generated.to(context.text.device)])
                 imagined.append(torch.stack(picks, dim=2))
         finally:
@@ -300,20 +315,20 @@ class GR2(nn.Module):
         layout = self.layout
         parts, slots = [], []
         if before is not None:
-            parts.append(self.embedding.step(self._codes(before[:, :, -1]), time - 1, layout.grid))
-            slots.append(layout.image_step_slots(time - 1, layout.grid))
+            parts.append(self._codes(before[:, :, -1]) + self.embedding.places(time - 1)[-1])
+            slots.append(layout.image_steps_slots(time - 1, layout.grid, layout.grid + 1))
             if layout.state:
                 parts.append(self.embedding.unknown_state(len(before), time - 1))
                 slots.append(layout.state_slots(time - 1))
         parts.append(self.embedding.beginning(context.text, time))
-        slots += [layout.text_slots(time), layout.image_step_slots(time, 0)]
-        hidden = self._append(context, torch.cat(parts, dim=1), Slots.cat(slots))
-        return hidden[:, -layout.views :]
+        slots += [layout.text_slots(time), layout.image_steps_slots(time, 0, 1)]
+        return self._append(context, torch.cat(parts, dim=1), Slots.cat(slots), layout.views)
 
-    def _append(self, context: Context, x: Tensor, slots: Slots) -> Tensor:
+    def _append(self, context: Context, x: Tensor, slots: Slots, last: int) -> Tensor:
+        """Append tokens; features (B, last, width) of the last of them."""
         slots = slots.to(x.device)
         context.slots = Slots.cat([context.slots, slots])
-        return self.trunk(x, visible(slots, context.slots), context.cache)
+        return self.trunk(x, visible(slots, context.slots), context.cache, last)
 
     def _require_room(self, context: Context, frames: int) -> None:
         if context.time + frames > self.config.timesteps:
@@ -381,4 +396,6 @@ def _pick(logits: Tensor, temperature: float, top_k: int, generator: torch.Gener
         least = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
     share = logits.softmax(dim=-1)
-    return torch.multinomial(share.flatten(0, 1), 1, generator=generator).view(share.shape[:2])
+    device = generator.device if generator else share.device
+    drawn = torch.multinomial(share.flatten(0, 1).to(device), 1, generator=generator)
+    return drawn.view(share.shape[:2]).to(share.device)

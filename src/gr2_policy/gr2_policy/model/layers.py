@@ -25,15 +25,29 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, cache: LayerCache | None = None) -> Tensor:
-        """New tokens (B, n, width) attend to cached and new ones; mask (n, length + n) is True where they may."""
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, cache: LayerCache | None = None, last: int | None = None
+    ) -> Tensor:
+        """New tokens attend to cached and new ones.
+
+        Args:
+            x: (B, n, width).
+            mask: (n, length + n) True where they may; None: everywhere.
+            cache: of the tokens before.
+            last: number of the last tokens that a result is wanted of; None: of all.
+
+        Returns:
+            (B, last or n, width).
+        """
         batch, count, width = x.shape
         shape = (batch, count, 3, self.heads, width // self.heads)
         query, key, value = self.qkv(x).view(shape).permute(2, 0, 3, 1, 4)
         if cache is not None:
             key, value = cache.extend(key, value)
+        if last is not None:
+            query, mask = query[:, :, -last:], mask[-last:] if mask is not None else None
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).reshape(batch, count, width))
+        return self.out(mixed.transpose(1, 2).reshape(batch, -1, width))
 
 
 class CrossAttention(nn.Module):
@@ -74,9 +88,12 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, cache: LayerCache | None = None) -> Tensor:
-        """(B, n, width) -> (B, n, width); mask and cache as in :class:`SelfAttention`."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask, cache))
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, cache: LayerCache | None = None, last: int | None = None
+    ) -> Tensor:
+        """(B, n, width) -> (B, last or n, width); all arguments as in :class:`SelfAttention`."""
+        added = self.dropout(self.attention(self.attention_norm(x), mask, cache, last))
+        x = added + (x if last is None else x[:, -last:])
         return x + self.dropout(self.feed_forward(self.forward_norm(x)))
 
 

@@ -8,6 +8,7 @@ window's frames.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,19 @@ class _Frame:
     state: Tensor  # (1, 1, 10)
 
 
+@dataclass(frozen=True)
+class Fork:
+    """A copy of what a stream has seen, to imagine from while the stream goes on.
+
+    Attributes:
+        stamp: of the newest frame in it [s].
+        context: what the model has seen.
+    """
+
+    stamp: float
+    context: Context
+
+
 class Stream:
     """One episode after another, from one thread.
 
@@ -82,7 +96,11 @@ class Stream:
         self._frames: deque[_Frame] = deque(maxlen=max(self.config.keep, 1))
         self._temporary = False
         self._previous: tuple[float, ActionChunk] | None = None
+        self._seen = -np.inf
         self._generator = torch.Generator().manual_seed(self.config.seed)
+        self._spare: Context | None = None  # the memory of forks
+        self._next: Context | None = None  # the window after this one, if it was begun
+        self._next_after = -np.inf  # stamp of its last frame
 
     def reset(self, instruction: str) -> None:
         """Begin a new instruction with an empty history."""
@@ -123,6 +141,7 @@ class Stream:
             self._frames.append(frame)
         chunk = self.transforms.chunk(actions[0], *pose)
         self._previous = (frame.stamp, chunk)
+        self._seen = frame.stamp
         return chunk
 
     @torch.no_grad()
@@ -139,12 +158,73 @@ class Stream:
         images = self.model.tokenizer.decode(tokens.flatten(0, 1))
         return tensor_to_pixels(images.unflatten(0, tokens.shape[:2]))
 
+    def discard(self) -> None:
+        """The last chunk is not being followed: the next one is not bound by it."""
+        self._previous = None
+
+    @torch.no_grad()
+    def tidy(self) -> None:
+        """For when nobody waits: if the window is full, begin the next one, so that no chunk has to wait for it."""
+        context, kept = self._context, list(self._frames)
+        if context is None or context.time < self._room or self._temporary or not kept or not self.config.keep:
+            return
+        if self._next_after == kept[-1].stamp or self._features is None:
+            return
+        if self._next is None:
+            self._next = self.model.begin(self._features)
+        self._next.rewind(0)
+        self._next.text = context.text
+        tokens, states = (torch.cat(parts, dim=1) for parts in zip(*((k.tokens, k.state) for k in kept), strict=True))
+        self.model.observe(self._next, tokens, states)
+        self._next_after = kept[-1].stamp
+
+    @torch.no_grad()
+    def fork(self) -> Fork:
+        """What was seen so far, set aside. There is one fork at a time: the one before is overwritten.
+
+        Raises:
+            BadObservation: nothing was seen yet.
+        """
+        if self._context is None or not self._context.time or self._features is None:
+            raise BadObservation("nothing was seen yet")
+        if self._spare is None:
+            self._spare = self.model.begin(self._features)
+        _copy(self._context, self._spare)
+        return Fork(self._seen, self._spare)
+
+    @torch.no_grad()
+    def imagine_from(self, fork: Fork, between: Callable[[], None]) -> tuple[np.ndarray, np.ndarray]:
+        """What every view will see ``frame_dt`` after a fork; may run on another thread, beside :meth:`step`.
+
+        Args:
+            fork: the newest one.
+            between: called before each token of the frame and before the frame is decoded; may raise to give up.
+
+        Returns:
+            tokens (views, n) and images (views, height, width, 3) uint8.
+        """
+        tokens = self.model.imagine(fork.context, 1, between=between)[0, 0]
+        between()
+        return tokens.cpu().numpy(), tensor_to_pixels(self.model.tokenizer.decode(tokens))
+
+    @torch.no_grad()
+    def look(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+        """An observation as :meth:`imagine_from` would have it; may run on another thread, beside :meth:`step`.
+
+        Raises:
+            BadObservation: it cannot be used.
+        """
+        images = self.transforms.images(observation.images)
+        tokens = self.model.tokenizer.encode(images.to(self._device))
+        return tokens.cpu().numpy(), tensor_to_pixels(images)
+
     @property
     def _device(self) -> torch.device:
         return self.model.code_out.weight.device
 
     def _forget(self) -> None:
         self._context = None
+        self._next_after = -np.inf
         self._frames.clear()
         self._temporary = False
         self._previous = None
@@ -164,9 +244,15 @@ class Stream:
         context = self._context
         if context is not None and self._temporary:
             context.rewind(context.time - 1)
-        if context is None or context.time >= self._room:
+        if context is None:
             assert self._features is not None
             context = self.model.begin(self._features)
+        elif context.time >= self._room:
+            if self._next is not None and self._frames and self._next_after == self._frames[-1].stamp:
+                context, self._next = self._next, context
+                self._next_after = -np.inf
+            else:
+                context.rewind(0)
         self._context = context
         return context
 
@@ -176,3 +262,12 @@ class Stream:
         before, chunk = self._previous
         committed = self.transforms.committed(chunk, stamp - before, delay, self._max_prefix)
         return None if committed is None else self.transforms.actions(committed, *pose)[None].to(self._device)
+
+
+def _copy(source: Context, target: Context) -> None:
+    """Make a context equal to another one of the same model, in its own memory."""
+    length = source.cache.length
+    target.cache.keys[..., :length, :] = source.cache.keys[..., :length, :]
+    target.cache.values[..., :length, :] = source.cache.values[..., :length, :]
+    target.cache.length = length
+    target.text, target.slots, target.starts = source.text, source.slots, list(source.starts)

@@ -46,9 +46,9 @@ class TextFeatures:
     features: Tensor
     known: Tensor
 
-    def to(self, device: torch.device | str) -> TextFeatures:
-        """The same on another device."""
-        return TextFeatures(self.features.to(device), self.known.to(device))
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TextFeatures:
+        """The same on another device, and in another precision if one is given."""
+        return TextFeatures(self.features.to(device, dtype), self.known.to(device))
 
 
 class TextEncoder(Protocol):

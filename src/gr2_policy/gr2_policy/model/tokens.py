@@ -110,9 +110,12 @@ class Layout:
         """Those of one timestep's frames, view after view, each with its beginning."""
         return Slots.cat(self._run(time, Kind.IMAGE, view, self.grid + 1) for view in range(self.views))
 
-    def image_step_slots(self, time: int, index: int) -> Slots:
-        """Those of the tokens with one index, one of each view."""
-        return Slots.cat(self._run(time, Kind.IMAGE, view, 1, index) for view in range(self.views))
+    def image_steps_slots(self, time: int, first: int, last: int) -> Slots:
+        """Those of the tokens with indices first ... last - 1 of every view, in step: index by index, view by view."""
+        run = self._run(time, Kind.IMAGE, 0, (last - first) * self.views)
+        index = torch.arange(first, last, device="cpu").repeat_interleave(self.views)
+        view = torch.arange(self.views, device="cpu").repeat(last - first)
+        return Slots(run.time, run.kind, view, index)
 
     def action_slots(self, time: int) -> Slots:
         """Those of one timestep's action queries."""

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
 from gr2_policy.model.config import TrunkConfig
-from gr2_policy.model.layers import Block, initialise
+from gr2_policy.model.layers import Block, LayerCache, initialise
 
 
 class CacheFull(RuntimeError):
     """More tokens were appended to a cache than it was made for. The message gives the numbers."""
+
+
+class Cache(Protocol):
+    """What a trunk needs of a memory of the tokens before."""
+
+    def layer(self, index: int) -> LayerCache:
+        """The part that belongs to one layer."""
+
+    def begin(self, count: int) -> None:
+        """So many tokens are about to be appended to every layer.
+
+        Raises:
+            CacheFull: there is no room for them.
+        """
+
+    def end(self, count: int) -> None:
+        """They were."""
 
 
 class KVCache:
@@ -31,9 +50,10 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         shape = (config.layers, batch, config.heads, capacity, config.width // config.heads)
-        self.keys = torch.zeros(shape, device=device, dtype=dtype)
-        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
         self.length = 0
+        self._layers = list(zip(self.keys, self.values, strict=True))
 
     @property
     def capacity(self) -> int:
@@ -47,25 +67,33 @@ class KVCache:
         self.length = length
 
     def layer(self, index: int) -> CachedLayer:
-        """The part that belongs to one layer."""
-        return CachedLayer(self, index)
+        """As in :class:`Cache`."""
+        return CachedLayer(self, *self._layers[index])
+
+    def begin(self, count: int) -> None:
+        """As in :class:`Cache`."""
+        if self.length + count > self.capacity:
+            raise CacheFull(f"{count} tokens do not fit after {self.length} into a cache of {self.capacity}")
+
+    def end(self, count: int) -> None:
+        """As in :class:`Cache`."""
+        self.length += count
 
 
 class CachedLayer:
     """One layer's view of a :class:`KVCache`."""
 
-    def __init__(self, cache: KVCache, index: int) -> None:
+    def __init__(self, cache: KVCache, keys: Tensor, values: Tensor) -> None:
         self._cache = cache
-        self._index = index
+        self._keys, self._values = keys, values
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """As in :class:`gr2_policy.model.layers.LayerCache`."""
-        cache, start = self._cache, self._cache.length
-        end = start + keys.shape[2]
-        cache.keys[self._index, :, :, start:end] = keys
-        cache.values[self._index, :, :, start:end] = values
-        seen_keys, seen_values = cache.keys[self._index, :, :, :end], cache.values[self._index, :, :, :end]
-        return seen_keys.to(keys.dtype), seen_values.to(values.dtype)
+        start, count = self._cache.length, keys.shape[2]
+        self._keys.narrow(2, start, count).copy_(keys)
+        self._values.narrow(2, start, count).copy_(values)
+        end = start + count
+        return self._keys.narrow(2, 0, end).to(keys.dtype), self._values.narrow(2, 0, end).to(values.dtype)
 
 
 class Trunk(nn.Module):
@@ -78,21 +106,28 @@ class Trunk(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         initialise(self, config.init_gain, config.layers)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, cache: Cache | None = None, last: int | None = None
+    ) -> Tensor:
         """Embedded tokens to features.
 
         Args:
             x: (B, n, width) new tokens.
             mask: (n, cached + n) True where a new token may look; None: everywhere.
             cache: what came before; the new tokens are appended to it.
+            last: number of the last tokens whose features are wanted; the last block is spared the others.
+
+        Returns:
+            (B, last or n, width).
 
         Raises:
             CacheFull: the cache has no room for them.
         """
-        if cache is not None and cache.length + x.shape[1] > cache.capacity:
-            raise CacheFull(f"{x.shape[1]} tokens do not fit after {cache.length} into a cache of {cache.capacity}")
-        for index, block in enumerate(self.blocks):
-            x = block(x, mask, cache.layer(index) if cache is not None else None)
+        count, final = x.shape[1], len(self.blocks) - 1
         if cache is not None:
-            cache.length += x.shape[1]
+            cache.begin(count)
+        for index, block in enumerate(self.blocks):
+            x = block(x, mask, cache.layer(index) if cache is not None else None, last if index == final else None)
+        if cache is not None:
+            cache.end(count)
         return self.norm(x)

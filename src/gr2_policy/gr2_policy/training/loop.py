@@ -63,8 +63,10 @@ class Stage(Protocol):
     """
 
     name: str
-    module: nn.Module
     identity: Any
+
+    @property
+    def module(self) -> nn.Module: ...
 
     def batch(self, step: int, indices: range, device: torch.device) -> Part:
         """The samples of these indices, of all those of a step."""

@@ -45,7 +45,9 @@ class TokenizerModule(nn.Module):
         critic = list(losses.critic.parameters()) if losses.critic is not None else []
         for parameter in critic:  # the tokenizer's loss is not the critic's to reduce
             parameter.requires_grad_(False)
-        found = losses.generator(images, output, step, tokenizer.decoder[-2].weight, importance(images))
+        last = tokenizer.decoder[-2].weight
+        assert isinstance(last, Tensor)
+        found = losses.generator(images, output, step, last, importance(images))
         for parameter in critic:
             parameter.requires_grad_(True)
         total = found.total
@@ -97,7 +99,8 @@ class TokenizerStage:
         patch = tokenizer.config.downsampling
         if crop % patch or not patch <= crop <= tokenizer.config.resolution:
             raise ValueError(f"crop {crop} is not a multiple of {patch} up to {tokenizer.config.resolution}")
-        self.module = TokenizerModule(tokenizer, losses, perceptual)
+        self.module: nn.Module = TokenizerModule(tokenizer, losses, perceptual)
+        self.tokenizer = tokenizer
         self._datasets, self._steps, self._seed, self._crop = datasets, steps, seed, crop
         self._weights = np.array(weights) / sum(weights)
         self._transforms = Transforms(views=("any",), resolution=tokenizer.config.resolution, frame_dt=0.1)
@@ -152,7 +155,7 @@ class TokenizerStage:
     def pictures(self, module: nn.Module, device: torch.device) -> dict[str, np.ndarray]:
         """Some frames, and below each what becomes of it."""
         del module
-        tokenizer = self.module.tokenizer
+        tokenizer = self.tokenizer
         random = np.random.default_rng(self._seed)
         shown = []
         for _ in range(6):
@@ -169,4 +172,4 @@ class TokenizerStage:
         """See Stage."""
         del module
         data = {"datasets": [dataset.folder.name for dataset in self._datasets]}
-        save_tokenizer(folder, self.module.tokenizer, Origin(data=data, metrics=about))
+        save_tokenizer(folder, self.tokenizer, Origin(data=data, metrics=about))

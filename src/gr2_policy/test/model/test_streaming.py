@@ -77,6 +77,32 @@ def test_stream_equals_batch(model: GR2, text: TextEncoder, transforms: Transfor
         _same(stream.step(observation), _batch(model, text, transforms, observations[begin : index + 1]))
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_windows_begun_in_time_change_nothing_and_spare_the_chunk(
+    model: GR2, text: TextEncoder, transforms: Transforms, keep: int
+) -> None:
+    """Also with observations in between, which are forgotten, and after a new instruction."""
+    tidied = Stream(model, text, transforms, StreamingConfig(keep=keep))
+    plain = Stream(model, text, transforms, StreamingConfig(keep=keep))
+    passed: list[int] = []
+    original = model.trunk.forward
+
+    def count(x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        passed.append(x.shape[1])
+        return original(x, *args, **kwargs)  # type: ignore[arg-type]
+
+    for instruction in (INSTRUCTION, "close the drawer"):
+        tidied.reset(instruction), plain.reset(instruction)
+        for index in range(15):
+            observation = _observation(index) if index < 8 else _observation(index + 8, dt=0.1)
+            wanted = plain.step(observation)
+            with patch.object(model.trunk, "forward", count):
+                got = tidied.step(observation)
+            assert passed.pop() == model.layout.timestep, index  # one frame, never the kept ones too
+            _same(got, wanted)
+            tidied.tidy()
+
+
 def test_each_image_is_tokenised_once(model: GR2, text: TextEncoder, transforms: Transforms) -> None:
     stream = Stream(model, text, transforms)
     stream.reset(INSTRUCTION)

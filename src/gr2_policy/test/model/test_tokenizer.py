@@ -226,3 +226,32 @@ def test_perceptual_weights_are_checked(tmp_path: Path) -> None:
     save_file({"features.0.weight": torch.zeros(64, 3, 3, 3)}, poor)
     with pytest.raises(PerceptualWeightsError, match=r"features\.0\.bias"):
         VggPerceptual(poor)
+
+
+def test_perceptual_distance_looks_at_features(tmp_path: Path) -> None:
+    """With random weights: zero for equal images, grows with the difference, pulls at the images, learns nothing."""
+    torch.manual_seed(0)
+    tensors, channels, number = {}, 3, 0
+    for stage in VggPerceptual._STAGES:
+        for width in stage:
+            tensors[f"features.{number}.weight"] = torch.randn(width, channels, 3, 3) * (2.0 / (9 * channels)) ** 0.5
+            tensors[f"features.{number}.bias"] = torch.zeros(width)
+            channels, number = width, number + 2
+        number += 1
+    path = tmp_path / "vgg16.safetensors"
+    save_file(tensors, path)
+    perceptual = VggPerceptual(path)
+    assert number == 31  # torchvision's numbering: the last convolution is features.28
+    images = 2.0 * torch.rand(2, 3, 32, 32) - 1.0
+    noise = torch.randn_like(images)
+    near, far = perceptual(images, images + 0.05 * noise), perceptual(images, images + 0.5 * noise)
+    assert near.shape == (2,)
+    assert torch.equal(perceptual(images, images), torch.zeros(2))
+    assert (near > 0.0).all()
+    assert (far > 3.0 * near).all()
+    first = images.clone().requires_grad_()
+    perceptual(first, images + 0.5 * noise).sum().backward()
+    assert first.grad is not None
+    assert first.grad.isfinite().all()
+    assert first.grad.abs().sum() > 0.0
+    assert all(parameter.grad is None for parameter in perceptual.parameters())

@@ -249,12 +249,12 @@ def test_the_critic_takes_part_from_its_step(dataset: Dataset, tmp_path: Path) -
     losses = replace(RECIPE.tokenizer.losses, adversarial_from=2, discriminator_width=8)
     torch.manual_seed(0)
     stage = TokenizerStage(VqGan(CONFIG.tokenizer), losses, [dataset], [1.0], 6, 0, crop=16)
-    before = {name: value.clone() for name, value in stage.module.losses.named_parameters()}
+    before = {name: value.clone() for name, value in stage.module.get_submodule("losses").named_parameters()}
     words: list[Progress] = []
     train(stage, settings(6), tmp_path, words.append, cpu=True)
     assert ["critic" in word.figures for word in words] == [False, False, True, True, True, True]
     assert all(
-        (before[name] != value).any() for name, value in stage.module.losses.named_parameters() if value.ndim > 1
+        (before[name] != value).any() for name, value in stage.module.get_submodule("losses").named_parameters() if value.ndim > 1
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gr2_wbc.robot import Robot, UnknownRobot, read_robot
+from gr2_wbc.robot import Robot, UnknownRobot
+from gr2_wbc.robot_file import read_robot
 
 __all__ = ["available_robots", "load_robot", "robot_path"]
 
@@ -28,14 +29,18 @@ def robot_path(name: str) -> Path:
     return folder
 
 
-def load_robot(name: str | Path) -> Robot:
-    """Load a bundled robot by name, or any robot by the path of a folder that holds a ``robot.yaml``.
+def load_robot(name: str | Path, description: str | None = None) -> Robot:
+    """Load a bundled robot by name, or any robot by the path of its YAML or of a folder that holds a ``robot.yaml``.
+
+    Args:
+        name: see above.
+        description: a URDF as text (what ``/robot_description`` carries), instead of the model that the YAML names.
 
     Raises:
-        UnknownRobot: neither a bundled name nor such a folder.
+        UnknownRobot: neither a bundled name nor such a file or folder.
         RobotFileError: the description is not usable; names the file and the entry.
     """
-    folder = Path(name)
-    if (folder / "robot.yaml").is_file():
-        return read_robot(folder)
-    return read_robot(robot_path(str(name)))
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or (path / "robot.yaml").is_file():
+        return read_robot(path, description)
+    return read_robot(robot_path(str(name)), description)

@@ -1,0 +1,120 @@
+"""F11: time that jumps, starts anew or stands still. Nothing old is taken for fresh, and the arm never leaps."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+
+from gr2_bringup import stack
+from gr2_bringup.supervisor import Supervisor
+
+INSTRUCTION = "put the red block in the bin"
+SHAKE = 0.2  # [rad/s] of the simulated arm
+
+
+@pytest.fixture(scope="module")
+def ticking(start_shared):  # type: ignore[no-untyped-def]
+    """One stack for all."""
+    return start_shared(seed=3).ready()
+
+
+def under_way(running) -> None:  # type: ignore[no-untyped-def]
+    """Carry out an instruction from the beginning; returns in motion."""
+    running.director.say("")
+    running.wait(lambda: running.director.status.state_name == "HOLDING", 5.0, "not HOLDING")
+    running.director.reset_scene(seed=3)
+    running.director.spin(1.5)
+    running.director.say(INSTRUCTION)
+    running.wait(running.moving, 20.0, "the arm does not move")
+
+
+@pytest.mark.parametrize("jump", [100.0, -3.0])
+def test_a_second_clock_leads_to_a_hold_not_to_a_leap(ticking, jump, report, measures):  # type: ignore[no-untyped-def]
+    """A stranger publishes /clock as well, so time leaps to and fro."""
+    running = ticking
+    under_way(running)
+    node = running.director.node
+    publisher = node.create_publisher(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    running.director.spin(0.3)
+    begun = time.monotonic()
+    while time.monotonic() < begun + 0.5:
+        message, ahead = Clock(), running.motion[-1][1] + jump
+        message.clock.sec, message.clock.nanosec = int(max(ahead, 0.0)), 0
+        publisher.publish(message)
+        running.director.spin(0.02)
+    node.destroy_publisher(publisher)
+    running.director.spin(0.5)
+    assert running.director.status.state_name != "TRACKING" or "ROS time jumped" in running.logs()
+    measures.assert_within_limits(running, begun, slack=SHAKE)
+    assert "ROS time jumped" in (running.folder / "log" / "wbc.log").read_text()
+    report.add(
+        f"F11 a second /clock, {jump:+.0f} s off",
+        "HOLDING, what was followed is forgotten",
+        measures.halt(running, begun),
+    )
+    if running.director.status.state_name == "STOPPED":
+        from std_srvs.srv import Trigger
+
+        client = node.create_client(Trigger, "/wbc/reset")
+        running.wait(client.service_is_ready, 5.0, "no reset")
+        future = client.call_async(Trigger.Request())
+        running.wait(future.done, 5.0, "no answer")
+        assert future.result().success, future.result().message
+    running.wait(running.moving, 20.0, "it does not go on afterwards")
+
+
+def test_a_scene_reset_in_full_motion_is_taken_over_where_the_arm_stands(ticking, report):  # type: ignore[no-untyped-def]
+    running = ticking
+    under_way(running)
+    running.director.reset_scene(seed=5)
+    running.director.spin(1.0)
+    assert "jumped; taken over where it stands" in running.logs()
+    running.wait(lambda: running.director.status.state_name in ("HOLDING", "TRACKING"), 5.0, "not HOLDING")
+    report.add("F11 the simulated scene is reset in full motion", "taken over where the arm then stands, HOLDING")
+
+
+def test_a_simulator_that_pauses_and_goes_on(ticking, report, measures):  # type: ignore[no-untyped-def]
+    running = ticking
+    under_way(running)
+    process = running.process("sim")
+    process.send_signal(signal.SIGSTOP)
+    running.director.spin(2.5)
+    process.send_signal(signal.SIGCONT)
+    begun = time.monotonic()
+    running.director.spin(1.0)
+    assert running.director.status.state_name != "STOPPED", running.director.status.reason
+    assert "ROS time stands still: so does control" in running.logs()
+    measures.assert_within_limits(running, begun, slack=SHAKE)
+    report.add("F11 simulator frozen for 2.5 s", "control stands still with it and goes on with it")
+
+
+def test_a_simulator_that_starts_anew(ticking, report):  # type: ignore[no-untyped-def]
+    """Its clock begins at 0 again: minutes back. Last of the file: the stack has another simulator then."""
+    running = ticking
+    under_way(running)
+    running.process("sim").send_signal(signal.SIGKILL)
+    running.process("sim").wait()
+    running.director.spin(0.5)
+    running.director.outcome = None
+    node = next(node for node in running.nodes if node.name == "sim")
+    second = Supervisor([node], running.env, stack.share_folder(), running.folder / "sim-again", lambda *_: None)
+    second.start()
+    try:
+        running.wait(lambda: running.director.outcome is not None, 30.0, "no simulator")
+        running.director.spin(1.5)
+        state = running.director.status
+        assert state.state_name in ("HOLDING", "TRACKING", "DECELERATING"), state.reason
+        running.director.say("press the red button")
+        running.wait(
+            lambda: running.director.outcome is not None and running.director.outcome.success, 60.0, "not done"
+        )
+    finally:
+        second.stop()
+    report.add(
+        "F11 simulator killed and started anew (time begins at 0)",
+        "taken over anew; the policy goes on, and the next instruction is carried out",
+    )
