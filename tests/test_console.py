@@ -111,7 +111,7 @@ def test_operator_sees_says_stops_and_resets(start: Callable[..., RunningStack],
         page.wait("document.querySelector('#stop button')", 20.0, "no stop button")
         page.click("#stop button")
         running.wait(lambda: running.director.status.state_name == "STOPPED", 5.0, "stop needs scripts")
-        assert console.post("reset", reason=running.director.status.reason)[0] == 200
+        running.wait(lambda: console.post("reset", reason=running.director.status.reason)[0] == 200, 5.0, "no reset")
         page.call("Emulation.setScriptExecutionDisabled", value=False)
 
         page.open(console.address + "/")
@@ -321,3 +321,18 @@ def test_stop_without_the_page(start: Callable[..., RunningStack]) -> None:
     assert console.post("reset", reason="something else")[0] == 409
     status, text = console.post("reset", reason=running.director.status.reason)
     assert status == 200, text
+
+
+@pytest.mark.slow
+def test_policy_is_switched_while_the_stack_runs(start: Callable[..., RunningStack]) -> None:
+    """To the model and back; where its weights are not installed, the console says so and the teacher comes back."""
+    running = start(task="red_block_in_bin", seed=3, console=True, console_port=0).ready()
+    console = ConsoleUnderTest(running)
+    assert console.post("policy", name="unheard-of")[0] == 409
+    status, text = console.post("policy", name="gr2")
+    print(f"to gr2: {status} {text.strip()}")
+    assert status == 200 or "'teacher' runs again" in text
+    assert console.post("policy", name="teacher")[0] == 200
+    running.wait(running.director.ready, 30.0, "the teacher is not back")
+    assert console.post("instruct", text=SAID)[0] == 200
+    running.wait(running.moving, 30.0, "the teacher does nothing")

@@ -75,7 +75,10 @@ def test_surprise_can_bring_the_arm_to_rest_until_a_new_instruction(start: Calla
     running.director.say("open the drawer")
     running.wait(lambda: any(name == "TRACKING" for _, name in running.states), 20.0, "no chunk is followed")
     running.wait(lambda: running.states[-1][1] == "HOLDING", 30.0, "the controller does not hold")
-    running.wait(running.at_rest, 3.0, "the arm does not rest")
+    running.wait(running.at_rest, 5.0, "the arm does not rest")
     assert "holding until the world is as expected" in running.logs()
+    before = len(running.states)
     running.director.say("press the red button")
-    running.wait(lambda: running.states[-1][1] == "TRACKING", 5.0, "a new instruction does not end the hold")
+    # the next surprise ends it soon, so it may be over when it is looked for
+    again = lambda: any(name == "TRACKING" for _, name in running.states[before:])  # noqa: E731
+    running.wait(again, 15.0, "a new instruction does not end the hold")

@@ -201,6 +201,13 @@ class Bench:
         """Ask to leave STOPPED."""
         return self.call(self._reset, Trigger.Request())
 
+    def recover(self, patience: float = 5.0) -> None:
+        """Leave STOPPED; a new arm is seen by the controller a little later than by the test."""
+        deadline = time.monotonic() + patience
+        while not (answer := self.reset()).success:
+            assert time.monotonic() < deadline, f"{answer.message}\n{self.running.logs()}"
+            self.director.spin(0.1)
+
     def sound(self) -> Bench:
         """A sound arm where it began, a controller that holds it there, and a session."""
         if self._arm is None:
@@ -211,8 +218,7 @@ class Bench:
         self.break_arm("home")
         self.director.spin(0.1)
         self.running.wait(lambda: self.running.at_rest(0.1), 5.0, "the arm does not rest")
-        answer = self.reset()
-        assert answer.success, answer.message
+        self.recover()
         self.until("HOLDING")
         if not self.session:
             assert self.activate().accepted

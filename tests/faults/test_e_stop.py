@@ -72,6 +72,5 @@ def test_it_works_in_every_state(bench, state):  # type: ignore[no-untyped-def]
         bench.start_arm()
         bench.running.wait(lambda: bench.running.at_rest(0.2), 10.0, "no arm")
     assert bench.director.status.e_stop
-    answer = bench.reset()
-    assert answer.success, answer.message
+    bench.recover()
     bench.until("HOLDING")

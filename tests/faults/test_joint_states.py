@@ -88,8 +88,7 @@ def test_a_whole_arm_that_dies_and_returns_is_taken_over_by_a_reset(bench, repor
     bench.start_arm()
     bench.running.wait(lambda: bench.running.at_rest(0.2), 10.0, "no arm")
     assert bench.state == "STOPPED"
-    answer = bench.reset()
-    assert answer.success, answer.message
+    bench.recover()
     bench.until("HOLDING")
     bench.move()
     report.add("F2 the driver dies and comes back", f"STOPPED; /wbc/reset after {time.monotonic() - begun:.0f} s")

@@ -87,7 +87,7 @@ def _typed(kind: type, text: str):  # type: ignore[no-untyped-def]
 
 
 class Gr2Policy:
-    """See :class:`gr2_policy.policy.Policy`, and its further abilities ``WarmsUp``, ``Commits`` and ``Imagines``.
+    """See :class:`gr2_policy.policy.Policy`, and its further abilities ``WarmsUp``, ``Commits``, ``Tidies`` and ``Imagines``.
 
     Args:
         stream: runs the model.
@@ -126,6 +126,10 @@ class Gr2Policy:
     def discard(self) -> None:
         """As in the protocol."""
         self._stream.discard()
+
+    def tidy(self) -> None:
+        """As in the protocol: a window that is full is begun anew."""
+        self._stream.tidy()
 
     def warm_up(self, observation: Observation, imagine: bool) -> WarmUp:
         """As in the protocol: two windows of history are filled."""

@@ -180,6 +180,14 @@ class Commits(Protocol):
         """The last chunk is not being followed: the next one is not bound by it. Same thread as ``infer``."""
 
 
+@runtime_checkable
+class Tidies(Protocol):
+    """A policy that has something to do between two chunks, while nobody waits for it."""
+
+    def tidy(self) -> None:
+        """Do it. Same thread as ``infer``, after the chunk has been handed out."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """All cameras at one instant, as an imagining policy sees or foresees them.

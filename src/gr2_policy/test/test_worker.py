@@ -225,3 +225,26 @@ def test_unknown_policy_lists_the_installed_ones() -> None:
     with pytest.raises(UnknownPolicy, match="no policy named 'nobody'"):
         load_policy("nobody")
     assert "nobody" not in available_policies()
+
+
+def test_a_policy_tidies_up_after_its_chunk_was_handed_out() -> None:
+    order: list[str] = []
+    tidied = threading.Event()
+
+    class Tidy(Script):
+        def tidy(self) -> None:
+            order.append("tidied")
+            tidied.set()
+
+    def hand_out(_result: Result) -> bool:
+        order.append("handed out")
+        return True
+
+    policy = Tidy()
+    policy.gate.release()
+    worker = InferenceWorker(policy, hand_out, order.append, order.append)  # type: ignore[arg-type]
+    worker.set_instruction("go")
+    worker.submit(observation(1.0))
+    assert tidied.wait(5.0)
+    assert worker.stop()
+    assert order == ["handed out", "tidied"]

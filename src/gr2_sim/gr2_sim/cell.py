@@ -163,17 +163,6 @@ class Cell:
             raise DataError(f"scene '{self.name}' has no joint '{joint}'; it has: {', '.join(self.joints) or 'none'}")
         return self.joints[joint]
 
-    def fixture_with(self, measure: str) -> FixtureData:
-        """The fixture that has this measure (a cell has one of each kind).
-
-        Raises:
-            DataError: none has.
-        """
-        for fixture in self.fixtures.values():
-            if measure in fixture.measures:
-                return fixture
-        raise DataError(f"scene '{self.name}': no fixture has the measure '{measure}'")
-
 
 @lru_cache
 def read_yaml(name: str) -> dict[str, Any]:

@@ -41,9 +41,10 @@ def draw_tile(world: World, job: Job, size: int, camera: str) -> Image.Image:
     """One episode as it begins, as a policy sees it (no shadows) but finer, with its words below."""
     world.reset(job.task, job.seed, job.scene)
     picture = world.render(camera, 2 * size, 2 * size)
+    words = job.instruction if job.label == job.task else job.label
     tile = Image.new("RGB", (size, size + LINE), "white")
     tile.paste(Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS))
-    ImageDraw.Draw(tile).text((2, size + 1), (job.instruction or job.label)[: size // 6], fill="black")
+    ImageDraw.Draw(tile).text((2, size + 1), words[: size // 6], fill="black")
     return tile
 
 

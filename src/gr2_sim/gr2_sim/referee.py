@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gr2_policy.policy import SceneTruth, UnknownInstruction
 from gr2_sim.cell import load_cell
 from gr2_sim.success import View, check
-from gr2_sim.tasks import Task, task_for
+from gr2_sim.tasks import Task, lacking, task_for
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ class Referee:
         self._since, self._success = None, False
         try:
             self._task = task_for(instruction)
+            missing = lacking(self._task, load_cell(truth.scene))
+            if missing:
+                self._task, self._detail = None, f"cannot follow '{instruction}': {missing}"
         except UnknownInstruction as unknown:
             self._task, self._detail = None, str(unknown)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from gr2_policy.policy import UnknownInstruction
-from gr2_sim.cell import catalogue, read_merged, read_yaml
+from gr2_sim.cell import Cell, catalogue, read_merged, read_yaml
 from gr2_sim.parts import DataError
 
 DIRECTIONS: Mapping[str, tuple[float, float]] = {
@@ -195,6 +195,12 @@ def find_task(name: str) -> Task:
     if name not in tasks:
         raise UnknownTask(f"unknown task '{name}'; known: {', '.join(tasks)}")
     return tasks[name]
+
+
+def lacking(task: Task, cell: Cell) -> str:
+    """What a task is about that a cell does not have, in words; empty if it has everything."""
+    missing = [label_of(name) for name in (task.object, task.target) if name and not cell.has(name)]
+    return f"there is no {' and no '.join(missing)} in scene '{cell.name}'" if missing else ""
 
 
 def normalise(instruction: str) -> str:

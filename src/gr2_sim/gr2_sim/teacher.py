@@ -16,7 +16,7 @@ from gr2_sim.parts import DataError
 from gr2_sim.situation import PLAIN, Situation, draw_style
 from gr2_sim.skills import plan
 from gr2_sim.success import View, check
-from gr2_sim.tasks import Task, task_for
+from gr2_sim.tasks import Task, lacking, task_for
 
 LOST = (0.04, 0.25)
 """Where the arm is further than this [m, rad] from where it was told to be, the motion begins anew from the arm."""
@@ -80,6 +80,9 @@ class Teacher:
         if truth is None:
             raise PolicyError("the teacher needs the simulator's ground truth (topic /sim/truth); there is none")
         cell = _checked_cell(truth)
+        missing = lacking(task, cell)
+        if missing:
+            raise PolicyError(f"the teacher cannot '{self._instruction}': {missing}")
         if self._start is None or self._start.episode != truth.episode:
             self._start, self._told = truth, None
             self._met_since, self._met_for = None, 0.0

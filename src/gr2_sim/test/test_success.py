@@ -174,6 +174,8 @@ def test_unknown_instruction_and_reset_are_reported(fresh: Callable) -> None:
     assert outcome.task == ""
     assert outcome.instruction == "open sesame"
     assert "did you mean" in outcome.detail
+    referee.begin("lift the apple", world.truth())
+    assert "there is no apple in scene 'table'" in referee.update(world.truth(), NOTHING).detail
     referee.begin("lift the red block", world.truth())
     world.reset("lift_red_block", 2)
     outcome = referee.update(world.truth(), NOTHING)

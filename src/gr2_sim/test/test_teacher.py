@@ -12,6 +12,9 @@ import pytest
 from gr2_policy.policy import Observation, Policy, PolicyError, UnknownInstruction
 from gr2_sim.motion import turn_between
 from gr2_sim.rollout import Rollout, RolloutConfig
+from gr2_sim.settings import training_scene
+from gr2_sim.situation import draw_style
+from gr2_sim.tasks import find_task
 from gr2_sim.teacher import Teacher, make_policy
 from gr2_sim.world import World
 
@@ -64,6 +67,40 @@ def test_says_what_it_lacks(world: World) -> None:
         teacher.infer(replace(observation, truth=replace(truth, scene="moon")))
     with pytest.raises(PolicyError, match="not finite"):
         teacher.infer(replace(observation, truth=replace(truth, joints={"drawer": float("nan"), "button": 0.0})))
+
+
+def test_says_that_the_scene_lacks_something(world: World) -> None:
+    teacher = Teacher()
+    teacher.reset("put the apple on the plate")
+    with pytest.raises(PolicyError, match="there is no apple and no plate in scene 'table'"):
+        teacher.infer(observe(world, "put the apple on the plate"))
+
+
+def test_styles_differ_between_episodes_and_not_within() -> None:
+    styles = [draw_style("kitchen~simple~1", seed, "lift the apple") for seed in range(50)]
+    assert len(set(styles)) == 50
+    assert styles[7] == draw_style("kitchen~simple~1", 7, "lift the apple")
+    assert {0.8 <= style.pace <= 1.0 for style in styles} == {True}
+    assert make_policy(varied="false")._varied is False
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["open_red_door", "close_jewel_box_lid", "take_red_cap_off_glue_bottle", "press_light_switch", "apple_on_plate"],
+)
+def test_does_tasks_of_other_scenes(quick_world: World, task: str) -> None:
+    found = find_task(task)
+    config = RolloutConfig(time_limit=15.0, disturbed=1.0)
+    episode = Rollout(quick_world, Teacher(), config).run(task, 3, "", training_scene(found, 3))
+    assert episode.success, episode.detail
+    assert not episode.failure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["pour_blue_beaker_into_pan", "put_jar_lid_on_cream_jar", "open_sliding_lid"])
+def test_does_longer_tasks(quick_world: World, task: str) -> None:
+    episode = Rollout(quick_world, Teacher(), RolloutConfig(time_limit=25.0)).run(task, 2, "", find_task(task).scene)
+    assert episode.success, episode.detail
 
 
 def test_same_observations_same_chunks(world: World) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from gr2_sim import gripper
 from gr2_sim.build import ARM_JOINTS
-from gr2_sim.rollout import Rollout
+from gr2_sim.rollout import Rollout, RolloutConfig
+from gr2_sim.teacher import Teacher
 from gr2_sim.world import World
 
 
@@ -80,6 +81,32 @@ def test_a_grasp_holds(shared_world: World, teach: Callable[..., Rollout], task:
     assert name in shared_world.touched()
     height = shared_world.truth().poses[name][0][2]
     assert height - shared_world.cell.objects[name].rest_height > 0.10, f"{name} slipped to {height:.3f} m"
+
+
+def test_a_grasp_holds_with_the_longer_time_step(quick_world: World) -> None:
+    config = RolloutConfig(time_limit=15.0, settle=3.0)
+    for task, name in (("lift_mug", "mug"), ("take_pot_lid_off_pot", "pot_lid"), ("lift_nut", "nut")):
+        assert Rollout(quick_world, Teacher(), config).run(task, 3).success
+        assert name in quick_world.touched()
+        assert quick_world.truth().poses[name][0][2] > 0.09, f"{name} slipped"
+
+
+def test_another_scene_comes_with_the_task_that_needs_it(quick_world: World) -> None:
+    quick_world.reset("", 0, "table")
+    quick_world.reset("open_red_door", 0)
+    assert quick_world.truth().scene == "hall"
+    quick_world.reset("press_button", 0, "chain_b")
+    quick_world.reset("red_block_in_bin", 0)
+    assert quick_world.truth().scene == "chain_b", "the scene has what it takes"
+
+
+def test_a_disturbed_start_is_another_and_the_same_again(quick_world: World) -> None:
+    starts = []
+    for disturbed in (False, True, True):
+        quick_world.reset("lift_mug", 4, "table", disturbed=disturbed)
+        starts.append(quick_world.joint_positions.copy())
+    assert np.array_equal(starts[1], starts[2])
+    assert 0.02 < np.max(np.abs(starts[1] - starts[0])) <= 0.10
 
 
 def test_truth_names_everything(world: World) -> None:

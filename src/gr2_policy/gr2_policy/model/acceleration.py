@@ -12,13 +12,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from gr2_policy.model.config import ConfigError
 from gr2_policy.model.gr2 import GR2
 from gr2_policy.model.stepping import GraphStepper
 
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 
 
-class UnsupportedPrecision(ValueError):
+class UnsupportedPrecision(ConfigError):
     """A precision or device cannot be had. The message says which can."""
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gr2_policy.policy import ActionChunk, Commits, Observation, Policy, PolicyError, UnknownInstruction
+from gr2_policy.policy import ActionChunk, Commits, Observation, Policy, PolicyError, Tidies, UnknownInstruction
 from gr2_policy.runtime.imagination import ImaginationWorker
 
 
@@ -180,6 +180,9 @@ class InferenceWorker:
                     self._discard()
             if self._imagination is not None:
                 self._imagination.offer(observation.stamp)
+            if isinstance(self._policy, Tidies):
+                with self._undisturbed():
+                    self._policy.tidy()
 
     def _get_ready(self) -> bool:
         try:

@@ -52,7 +52,7 @@ def test_float32_is_what_it_was(model: GR2, batch: Batch) -> None:
 
 @pytest.mark.parametrize("size", ["nano", "mini"])
 def test_int8_actions_differ_by_little(size: str, batch: Batch) -> None:
-    """Bound: a root mean square of 3 % of a step's own size, on random weights (trained ones lie within it too)."""
+    """Bound: a root mean square of 3 % of a step's own size, on random weights."""
     torch.manual_seed(0)
     model = GR2(load_size(size)).eval()
     if size == "mini":
