@@ -1,6 +1,10 @@
-from setuptools import find_packages, setup
+from glob import glob
+
+import numpy
+from setuptools import Extension, find_packages, setup
 
 package = "gr2_wbc"
+sources = sorted(glob("kernels/*.[ch]"))
 
 setup(
     name=package,
@@ -9,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={package: ["robots/*/*"]},
+    package_data={package: ["robots/*/*", "*.pyi"]},
     install_requires=[
         "numpy",
         "scipy",
@@ -20,7 +24,18 @@ setup(
         "daqp>=0.7",
     ],
     extras_require={"test": ["pytest", "hypothesis"]},
+    ext_modules=[
+        Extension(
+            f"{package}._kernels",
+            sources=[name for name in sources if name.endswith(".c")],
+            depends=sources,
+            include_dirs=[numpy.get_include()],
+            extra_compile_args=["-O2", "-ffp-contract=off"],
+        )
+    ],
     data_files=[
+        # Among the data so that colcon puts them where it builds.
+        (f"share/{package}/kernels", sources),
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
         (f"share/{package}", ["package.xml"]),
     ],

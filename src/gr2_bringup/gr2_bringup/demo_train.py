@@ -44,6 +44,8 @@ def commands(args: argparse.Namespace) -> list[list[str]]:
         args.task,
         "--episodes",
         str(args.tests),
+        "--time-limit",
+        "15",
         *workers,
     ]
     return [

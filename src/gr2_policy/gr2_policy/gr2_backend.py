@@ -87,7 +87,7 @@ def _typed(kind: type, text: str):  # type: ignore[no-untyped-def]
 
 
 class Gr2Policy:
-    """See :class:`gr2_policy.policy.Policy`, and its further abilities ``WarmsUp``, ``Commits``, ``Tidies`` and ``Imagines``.
+    """See :class:`gr2_policy.policy.Policy`, and its abilities ``WarmsUp``, ``Commits``, ``Tidies`` and ``Imagines``.
 
     Args:
         stream: runs the model.

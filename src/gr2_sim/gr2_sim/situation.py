@@ -18,6 +18,8 @@ HELD_ASIDE, HELD_HEIGHT = 0.022, 0.028
 """How far [m] the tool may be from an object's grasp point, level and upright, to be said to hold it."""
 HELD_SLACK = (0.05, 0.14)
 """How much the opening may be below and above that of a held object."""
+CLINGING = (0.15, 0.9)
+"""Openings between which the closed hand must have something between its fingers."""
 READY_YAW = np.pi / 2.0
 MOST_TURN = np.deg2rad(100.0)
 """Grasps further turned than this from the ready configuration are not used: the wrist shall not wind up."""
@@ -127,7 +129,15 @@ class Situation:
     def in_hand(self) -> str:
         """The object the hand is closed on, that of the task first; empty for none."""
         names = [self.task.object] if self.task.object in self.cell.objects else []
-        return next((name for name in [*names, *self.things()] if self.held(name)), "")
+        held = next((name for name in [*names, *self.things()] if self.held(name)), "")
+        return held or next((name for name in self.things() if self._clings(name)), "")
+
+    def _clings(self, name: str) -> bool:
+        """Whether an object that the closed hand did not take as it should hangs between the fingers all the same."""
+        if self.motion.gripper < 0.5 or not CLINGING[0] < self.opening < CLINGING[1] or name in self.cell.seats:
+            return False
+        raised = self.position(name)[2] - self.cell.objects[name].rest_height
+        return bool(raised > 0.05 and np.linalg.norm(self.tool - self.position(name)) < 0.03)
 
     def grasp_yaw(self, name: str) -> float:
         """Closing-axis angle [rad] of the grasp that needs the least turning."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from gr2_wbc.robots import load_robot
 from gr2_wbc.safety import State
 
 DT = 0.005
+sys.path.insert(0, str(Path(__file__).parent))  # for kernels_in_numpy
 
 
 class Rig:

@@ -254,7 +254,9 @@ def test_the_critic_takes_part_from_its_step(dataset: Dataset, tmp_path: Path) -
     train(stage, settings(6), tmp_path, words.append, cpu=True)
     assert ["critic" in word.figures for word in words] == [False, False, True, True, True, True]
     assert all(
-        (before[name] != value).any() for name, value in stage.module.get_submodule("losses").named_parameters() if value.ndim > 1
+        (before[name] != value).any()
+        for name, value in stage.module.get_submodule("losses").named_parameters()
+        if value.ndim > 1
     )
 
 
