@@ -19,6 +19,7 @@ def main(monkeypatch):
     return module
 
 
+@pytest.mark.slow
 def test_quick_run_writes_the_agreed_keys(main, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     main.add_arguments(parser)

@@ -269,6 +269,7 @@ def stalled_scene(port: int, ticket: str) -> socket.socket:
     return client
 
 
+@pytest.mark.slow
 def test_viewers_that_stall_cost_the_controller_nothing(start: Callable[..., RunningStack]) -> None:
     running = start(task="red_block_in_bin", seed=3, console=True, console_port=0).ready()
     console = ConsoleUnderTest(running)

@@ -69,6 +69,7 @@ def test_untrained_model_runs_without_a_fault_and_imagines(start: Callable) -> N
     assert all(0.0 <= s.token_distance <= 1.0 and 0.0 <= s.pixel_distance <= 1.0 for s in surprises)
 
 
+@pytest.mark.slow
 def test_surprise_can_bring_the_arm_to_rest_until_a_new_instruction(start: Callable) -> None:
     """The threshold is so low that anything surprises, and nothing is ever calm."""
     running = start(nodes=nodes(surprise_action="hold", surprise_threshold=1e-6)).ready()

@@ -99,6 +99,14 @@ def test_bad_arguments_are_refused_by_name(domain: int) -> None:
     assert "simulator" in done.stdout + done.stderr
 
 
+def test_gazebo_says_what_is_missing_or_asks_for_a_policy(domain: int) -> None:
+    done = ros2(domain, "launch", "gr2_bringup", "sim.launch.py", "simulator:=gazebo")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Gazebo Harmonic comes with ROS" in said or "policy:=gr2" in said
+    assert "simulator:=mujoco" in said or "policy:=gr2" in said
+
+
 def test_real_arm_needs_its_address(domain: int) -> None:
     done = ros2(domain, "launch", "gr2_bringup", "real.launch.py")
     assert done.returncode != 0

@@ -19,6 +19,10 @@ setup(
         (f"share/{package}", ["package.xml"]),
         (f"share/{package}/launch", glob("launch/*.launch.py")),
         (f"share/{package}/config", glob("config/*")),
+        (f"share/{package}/description", glob("description/*.xacro")),
+        (f"share/{package}/description/meshes", glob("description/meshes/*.obj")),
+        (f"share/{package}/worlds", glob("worlds/*.*")),
+        (f"share/{package}/worlds/meshes", glob("worlds/meshes/*.obj")),
     ],
     entry_points={
         "console_scripts": ["gr2 = gr2_bringup.cli:main"],

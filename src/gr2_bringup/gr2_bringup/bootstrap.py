@@ -84,6 +84,13 @@ def workspace_digest() -> str:
     return digest(parts())
 
 
+def compiled_parts_exist() -> bool:
+    """Whether each package with C sources (``kernels/``) has its compiled part for this Python beside its code."""
+    library = f"*.cpython-{sys.version_info[0]}{sys.version_info[1]}*.so"
+    packages = [folder.parent for folder in (ROOT / "src").glob("*/kernels")]
+    return all(any((package / package.name).glob(library)) for package in packages)
+
+
 # --- running commands ---
 
 
@@ -317,7 +324,7 @@ def pending(extras: tuple[str, ...] = ()) -> list[tuple[str, str, Callable[[], N
     left = []
     stale = False
     for name, value, action in steps(extras):
-        missing = name == "workspace" and not ENVIRONMENT.exists()
+        missing = name == "workspace" and not (ENVIRONMENT.exists() and compiled_parts_exist())
         known = done.get(name)
         if name == "torch" and known is not None and "GR2_TORCH" not in os.environ:
             known = known[:64]  # a build chosen once by hand is kept

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with domain_lock(args.domain):
             return run_stack(args, values, folder)
-    except (DomainTaken, StackEnded, MissingExecutable) as error:
+    except (DomainTaken, StackEnded, MissingExecutable, stack.BadArgument) as error:
         print(f"gr2 sim: {error}", file=sys.stderr)
         return BROKEN
     except OSError as error:

@@ -79,7 +79,12 @@ COMMON = (
     Argument("console_open", False, "open it in a browser"),
 )
 SIMULATION = COMMON + (
-    Argument("simulator", "mujoco", "simulator to run", choices=("mujoco",)),
+    Argument(
+        "simulator",
+        "mujoco",
+        "simulator to run; gazebo needs ros2 launch and Gazebo Harmonic",
+        choices=("mujoco", "gazebo"),
+    ),
     Argument("scene", "table", "scene of the simulated cell"),
     Argument("task", "", "task that the scene is arranged for; empty for any"),
     Argument("seed", 0, "seed of the arrangement"),
@@ -157,7 +162,15 @@ def simulation(values: Mapping[str, object]) -> list[Node]:
 
     Args:
         values: by the names in :data:`SIMULATION`.
+
+    Raises:
+        BadArgument: another simulator than ours was asked for, which only ``ros2 launch`` can start.
     """
+    if values["simulator"] != "mujoco":
+        raise BadArgument(
+            f"simulator is '{values['simulator']}', which needs ROS 2: "
+            f"ros2 launch gr2_bringup sim.launch.py simulator:={values['simulator']}"
+        )
     nodes = [
         Node(
             "gr2_sim",
@@ -189,6 +202,26 @@ def simulation(values: Mapping[str, object]) -> list[Node]:
         scene = {"scene": values["scene"]}
         nodes.append(Node("gr2_sim", "viewer_node", "viewer", parameters=scene, required=False))
     return nodes + _console(values) + _recorder(values, use_sim_time=True)
+
+
+def launched_simulation(values: Mapping[str, object]) -> list[Node]:
+    """Nodes of gr2 in a simulation that ``ros2 launch`` starts: with our simulator, or beside Gazebo.
+
+    Args:
+        values: by the names in :data:`SIMULATION`.
+    """
+    if values["simulator"] == "mujoco":
+        return simulation(values)
+    wbc = Node(
+        "gr2_wbc",
+        "wbc_node",
+        "wbc",
+        ("wbc_simulation.yaml",),
+        {"use_sim_time": True, "armed": True},
+        remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC),),
+    )
+    policy = _policy(values, use_sim_time=True)
+    return [wbc, policy, *_console(values), *_recorder(values, use_sim_time=True)]
 
 
 def real(values: Mapping[str, object]) -> list[Node]:

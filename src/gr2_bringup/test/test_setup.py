@@ -95,6 +95,24 @@ def test_workspace_is_built_again_for_messages_and_launch_files_but_not_for_code
     assert ran == ["build_workspace"] * 2
 
 
+def test_a_compiled_part_is_built_again_when_its_source_changed_or_it_is_gone(ran: list[str], checkout: Path) -> None:
+    package = checkout / "src" / "gr2_one"
+    library = package / "gr2_one" / f"_kernels.cpython-{sys.version_info[0]}{sys.version_info[1]}-any.so"
+    (package / "kernels").mkdir()
+    (package / "kernels" / "one.c").write_text("int one;")
+    library.write_text("")
+    bootstrap.set_up()
+    ran.clear()
+    bootstrap.set_up()
+    assert ran == []
+    (package / "kernels" / "one.c").write_text("int two;")
+    bootstrap.set_up()
+    assert ran == ["build_workspace"]
+    library.unlink()
+    bootstrap.set_up()
+    assert ran == ["build_workspace"] * 2
+
+
 def test_moved_checkout_builds_its_workspace_again(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     bootstrap.set_up()
     ran.clear()

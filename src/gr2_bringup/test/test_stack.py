@@ -56,6 +56,17 @@ def test_real_arm_is_a_dry_run_by_default() -> None:
     assert ("/joint_commands", stack.JOINT_TRAJECTORY_TOPIC) in wbc.remappings
 
 
+def test_gazebo_is_for_ros2_launch_and_has_the_topics_of_the_arm() -> None:
+    values = stack.defaults(stack.SIMULATION) | {"simulator": "gazebo"}
+    with pytest.raises(stack.BadArgument, match=r"ros2 launch gr2_bringup sim\.launch\.py simulator:=gazebo"):
+        stack.simulation(values)
+    nodes = stack.launched_simulation(values)
+    assert [n.name for n in nodes] == ["wbc", "policy"]
+    assert ("/joint_commands", stack.JOINT_TRAJECTORY_TOPIC) in nodes[0].remappings
+    assert all(n.parameters["use_sim_time"] is True for n in nodes)
+    assert stack.launched_simulation(stack.defaults(stack.SIMULATION)) == simulation()
+
+
 def test_teacher_may_not_be_armed_on_a_real_arm() -> None:
     with pytest.raises(stack.BadArgument, match="truth"):
         real(policy="teacher", armed=True)

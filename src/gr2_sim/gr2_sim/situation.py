@@ -137,7 +137,8 @@ class Situation:
         if self.motion.gripper < 0.5 or not CLINGING[0] < self.opening < CLINGING[1] or name in self.cell.seats:
             return False
         raised = self.position(name)[2] - self.cell.objects[name].rest_height
-        return bool(raised > 0.05 and np.linalg.norm(self.tool - self.position(name)) < 0.03)
+        offset = self.tool - self.position(name)
+        return bool(raised > 0.06 and np.hypot(offset[0], offset[1]) < 0.02 and abs(offset[2]) < 0.05)
 
     def grasp_yaw(self, name: str) -> float:
         """Closing-axis angle [rad] of the grasp that needs the least turning."""

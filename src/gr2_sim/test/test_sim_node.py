@@ -245,7 +245,7 @@ def test_instructions_of_both_durabilities(client: Client) -> None:
 @pytest.mark.parametrize(
     ("parameters", "environment", "message"),
     [
-        (("scene:=moon",), {}, "unknown scene 'moon'; known: table"),
+        (("scene:=moon",), {}, "unknown scene 'moon'; known: bar"),
         (("real_time_factor:=0.0",), {}, "real_time_factor must be positive"),
         (("seed:=-1",), {}, "seed is -1"),
         (("seed:=many",), {}, "seed"),

@@ -18,8 +18,8 @@ def joint_bounds(
 ) -> bool:
     """Box on the next joint velocities; all (n,). Whether a joint is too fast to be stopped by a new command.
 
-    ``lower``, ``upper`` [rad], ``velocity`` [rad/s], ``deceleration`` [rad/s^2] and ``step`` (largest change of velocity
-    in a cycle [rad/s]) are limits; ``gain`` [1/s] and ``recovery`` [rad/s] are the braking profile's.
+    ``lower``, ``upper`` [rad], ``velocity`` [rad/s], ``deceleration`` [rad/s^2] and ``step`` (largest change of
+    velocity in a cycle [rad/s]) are limits; ``gain`` [1/s] and ``recovery`` [rad/s] are the braking profile's.
     """
 
 def make_command(
@@ -77,7 +77,7 @@ def joint_errors(
 def pose_error(
     position: np.ndarray, rotation: np.ndarray, position0: np.ndarray, rotation0: np.ndarray, error_out: np.ndarray
 ) -> None:
-    """From pose 0 to a pose, (6,): difference of positions (3,) [m] and rotation vector between matrices (3, 3) [rad]."""
+    """From pose 0 to a pose, (6,): difference of positions (3,) [m], rotation vector between matrices (3, 3) [rad]."""
 
 def part_norms(vector: np.ndarray) -> tuple[float, float]:
     """Norms of the linear and of the angular half of a vector (6,)."""
@@ -179,6 +179,21 @@ def collision_rows(
     ``frames`` (k, 9), beginning with the normal, ``points`` (k, 3) [m], ``moved_by`` (p, n) and ``spatial`` (6, n) with
     any strides. ``lower``, ``upper`` (n,) [rad/s]: box of the velocities. ``profile``: gain [1/s], deceleration
     [m/s^2], recovery [m/s]. Returns the number of rows.
+    """
+
+def add_box(
+    damping: float,
+    slack: float,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    hessian: np.ndarray,
+    lower_out: np.ndarray,
+    upper_out: np.ndarray,
+) -> None:
+    """Complete a program of n velocities and the slack: ``hessian`` (n + 1, n + 1) and bounds (n + 1,).
+
+    Adds ``damping`` to the velocities' diagonal and sets the slack's weight; ``lower``, ``upper`` (n,) bound the
+    velocities, and the slack is at least 0 (its upper bound is left as it is).
     """
 
 def all_finite(numbers: np.ndarray) -> bool:

@@ -23,6 +23,7 @@ from gr2_wbc.shapes import LinkShape, add_hull, box_corners, shapes_of
 
 OTHERS = "others"  # in ``locked``: every joint that is not named as controlled, at 0 or its nearest limit
 _UNLIMITED = 1e6  # [rad] stands for "continuous" on the way through the URDF parser
+_AGREEMENT = 1e-6  # [m], [1]
 _JOINT_TYPES = {True: mujoco.mjtJoint.mjJNT_SLIDE, False: mujoco.mjtJoint.mjJNT_HINGE}
 
 
@@ -195,10 +196,12 @@ def _read_mjcf(path: Path, controlled: Sequence[str], locked: Mapping[str, float
         compiled = spec.compile()
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path.name}: {' '.join(str(error).split())}") from error
+    _place_root(full, compiled)
     numbers, rest = _locked_joints(path.name, full, controlled, locked)
     model = pin.buildReducedModel(full, numbers, rest) if numbers else full
     for index in numbers:
         _weld(spec, compiled, full.names[index], float(rest[full.joints[index].idx_q]))
+    _require_agreement(path.name, model, spec.copy().compile())
     for geom in list(spec.geoms):
         if geom.contype == 0 and geom.conaffinity == 0:
             spec.delete(geom)  # it is only to be seen
@@ -214,6 +217,47 @@ def _read_mjcf(path: Path, controlled: Sequence[str], locked: Mapping[str, float
     }
     links = {geom.name: geom.parent.name for geom in spec.geoms}
     return ArmModel(path.name, model, frozenset(unlimited), spec, links, path)
+
+
+def _place_root(model: pin.Model, compiled: mujoco.MjModel) -> None:
+    """Put the arm where its root body is: pinocchio drops the pose of one without joints, MuJoCo keeps it."""
+    roots = np.flatnonzero(compiled.body_parentid[1:] == 0) + 1
+    if len(roots) != 1 or compiled.body_jntnum[roots[0]] > 0:
+        return  # what does not agree then is refused
+    root = int(roots[0])
+    place = pin.SE3(pin.Quaternion(*compiled.body_quat[root]), compiled.body_pos[root])
+    for index in range(1, model.njoints):
+        if model.parents[index] == 0:
+            model.jointPlacements[index] = place * model.jointPlacements[index]
+    for frame in list(model.frames)[1:]:
+        if frame.parentJoint == 0:
+            frame.placement = place * frame.placement
+
+
+def _require_agreement(name: str, model: pin.Model, compiled: mujoco.MjModel) -> None:
+    """Kinematics and distances must be of the same arm: every joint has the same axis for both libraries.
+
+    Raises:
+        ModelError: they do not.
+    """
+    data, other = model.createData(), mujoco.MjData(compiled)
+    positions = np.linspace(0.1, 0.3, model.nq)
+    for index, position in enumerate(positions):
+        joint = model.joints[index + 1]
+        other.qpos[compiled.joint(model.names[index + 1]).qposadr[0]] = positions[joint.idx_q] = position
+    mujoco.mj_kinematics(compiled, other)
+    motions = pin.computeJointJacobians(model, data, positions)
+    for index in range(1, model.njoints):
+        number = compiled.joint(model.names[index]).id
+        axis, anchor = other.xaxis[number], other.xanchor[number]
+        slides = compiled.jnt_type[number] == mujoco.mjtJoint.mjJNT_SLIDE
+        motion = np.concatenate((axis, np.zeros(3)) if slides else (np.cross(anchor, axis), axis))
+        apart = float(np.abs(motions[:, model.joints[index].idx_v] - motion).max())
+        if not apart < _AGREEMENT:
+            raise ModelError(
+                f"{name}: pinocchio and MuJoCo do not agree about joint '{model.names[index]}': its motion differs by "
+                f"{apart:.3g}. Write the model with one root body, or use a URDF"
+            )
 
 
 def _weld(spec: mujoco.MjSpec, compiled: mujoco.MjModel, name: str, position: float) -> None:

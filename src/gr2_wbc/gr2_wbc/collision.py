@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+import pinocchio as pin
 
+from gr2_wbc import kernels
 from gr2_wbc.collision_model import CollisionModel
 from gr2_wbc.limits import BrakingProfile
-
-_CROSS = np.zeros((9, 3))  # p x n from the nine products p_i n_j
-for _i, _j, _k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-    _CROSS[3 * _i + _j, _k], _CROSS[3 * _j + _i, _k] = 1.0, -1.0
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,18 @@ class CollisionMonitor:
         if np.array_equal(addresses, np.arange(first, first + count)):  # the rule, and much cheaper
             self._order = slice(first, first + count)
         self._names = collision_model.geom_names
-        self._base = collision_model.base
+        base = collision_model.base or pin.SE3.Identity()
+        self._base = (base.rotation.copy(), base.translation.copy())
         # Tables by pair in either order of its geoms, and the row in them by the two geoms' numbers.
         count = self._model.ngeom
         geoms = np.stack([self._model.pair_geom1, self._model.pair_geom2], axis=1)
         first, second = np.concatenate([geoms, geoms[:, ::-1]]).T
-        self._key = np.array([count, 1], dtype=np.int32)
-        self._row = np.zeros(count * count, dtype=np.intp)
+        self._row = np.full(count * count, -1, dtype=np.int64)
         self._row[first * count + second] = np.arange(len(first))
         self._safe = collision_model.safe_distance[first, second]
         self._moved_by = collision_model.moved_by[second] - collision_model.moved_by[first]
         self._count = 0
+        self._clearance = math.inf
 
     def update(self, positions: np.ndarray) -> None:
         """Compute the distances of near pairs for joint positions (n,) [rad]."""
@@ -64,13 +63,16 @@ class CollisionMonitor:
         data = self._data
         mujoco.mj_kinematics(self._model, data)
         mujoco.mj_collision(self._model, data)
-        self._count = data.ncon
-        if self._count == 0:
+        count = self._count = data.ncon
+        if count == 0:
+            self._clearance = math.inf
             return
         contact = self._contact = data.contact
         self._distances = contact.dist
-        self._pairs = self._row.take(contact.geom.dot(self._key))
-        self._margins = self._distances - self._safe.take(self._pairs)
+        self._pairs, self._margins = np.empty(count, dtype=np.int64), np.empty(count)
+        self._clearance = kernels.pair_margins(
+            self._distances, contact.geom, self._row, self._safe, self._pairs, self._margins
+        )
 
     @property
     def nearest(self) -> Nearest:
@@ -84,32 +86,43 @@ class CollisionMonitor:
     @property
     def clearance(self) -> float:
         """Smallest distance minus safe distance [m] at the last :meth:`update`; infinite if no pair is near."""
-        return float(self._margins.min()) if self._count else math.inf
+        return self._clearance
 
-    def rows(self, spatial: np.ndarray, profile: BrakingProfile, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows that keep the safe distances of the nearest contacts.
+    def rows(
+        self,
+        spatial: np.ndarray,
+        profile: BrakingProfile,
+        lower: np.ndarray,
+        upper: np.ndarray,
+        rows: np.ndarray,
+        rows_lower: np.ndarray,
+    ) -> int:
+        """Write the rows that keep the safe distances of the nearest contacts, those with the least room.
 
         Args:
             spatial: (6, n) spatial Jacobian in the base frame (velocity at its origin over angular velocity).
             profile: largest approach speed [m/s] by the distance above the safe one [m].
-            limit: how many contacts are taken, those with the least room first.
+            lower, upper: (n,) box of the joint velocities [rad/s]; no more is demanded than they allow.
+            rows, rows_lower: (M, n + 1) and (M,), to be written; the last variable is the slack.
 
         Returns:
-            G (r, n) and lower (r,) with G qd >= lower, r <= limit.
+            How many were written, at most M.
         """
         if self._count == 0:
-            return np.zeros((0, spatial.shape[1])), np.zeros(0)
-        contact, margins, pairs = self._contact, self._margins, self._pairs
-        normals, points = contact.frame[:, :3], contact.pos
-        if self._count > limit:
-            chosen = np.argpartition(margins, limit)[:limit]
-            normals, points, margins, pairs = normals[chosen], points[chosen], margins[chosen], pairs[chosen]
-        if self._base is not None:
-            points = (points - self._base.translation).dot(self._base.rotation)
-            normals = normals.dot(self._base.rotation)
-        # n . (v + w x p) = n . v + (p x n) . w for every joint's motion; only joints between the geoms change distance.
-        products = (points[:, :, None] * normals[:, None, :]).reshape(-1, 9)
-        rates = normals.dot(spatial[:3])
-        rates += products.dot(_CROSS.dot(spatial[3:]))
-        rates *= self._moved_by.take(pairs, axis=0)
-        return rates, -profile.speed(margins)
+            return 0
+        contact = self._contact
+        return kernels.collision_rows(
+            self._margins,
+            contact.frame,
+            contact.pos,
+            self._pairs,
+            self._moved_by,
+            *self._base,
+            spatial,
+            lower,
+            upper,
+            profile,
+            rows,
+            rows_lower,
+            len(rows),
+        )

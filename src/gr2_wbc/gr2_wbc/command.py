@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gr2_wbc.limits import braking_time
+from gr2_wbc import kernels
 from gr2_wbc.robot import JointLimits
 from gr2_wbc.safety import State
 
@@ -60,43 +60,32 @@ class CommandTrajectory:
     ) -> None:
         """Make the trajectory from a start state to ``velocities`` (n,) one period later.
 
-        Velocities that are next to nothing are none, and the command then holds for a while without a tail.
+        Velocities that are next to nothing are none, and the command then holds for a while without a tail: a standing
+        arm needs none, but a trajectory that is over when it arrives late would be rejected.
         """
         self.stamp = stamp
         self.start = start
         self.start_velocity = start_velocity
-        held = hold_periods * period
-        tail = max(braking_time(velocities, limits.acceleration), period)
-        if velocities.dot(velocities) < _STANDING_SPEED * _STANDING_SPEED:
-            # A standing arm needs no tail, but a trajectory that is over when it arrives late would be rejected.
-            velocities, tail = np.zeros_like(velocities), _STANDING_TAIL
-        self.times = np.array((period, held, held + tail))
-        # Positions are linear in the start, its velocity and the new velocity.
-        half, on = 0.5 * period, held - 0.5 * period
-        state = np.empty((3, len(start)))
-        state[0], state[1], state[2] = start, start_velocity, velocities
-        self.positions = np.array(((1.0, half, half), (1.0, half, on), (1.0, half, on + 0.5 * tail))).dot(state)
-        self.velocities = np.zeros(state.shape)
-        self.velocities[:2] = velocities
+        dof = len(start)
+        self.times, self.positions, self.velocities = np.empty(3), np.empty((3, dof)), np.empty((3, dof))
+        kernels.make_command(
+            *(start, start_velocity, velocities, limits.acceleration, period, hold_periods * period),
+            *(_STANDING_SPEED, _STANDING_TAIL, self.times, self.positions, self.velocities),
+        )
 
     def braking(self, time: float) -> bool:
         """Whether it is on its braking tail at control time [s]."""
-        return self.times[1] < time - self.stamp < self.times[2]
+        return bool(self.times[1] < time - self.stamp < self.times[2])
 
     def evaluate(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Commanded positions and velocities (n,) at control time [s]; at rest after the end."""
-        elapsed = max(time - self.stamp, 0.0)
-        period, held, end = self.times.tolist()
-        if elapsed >= end:
-            return self.positions[2].copy(), np.zeros_like(self.start)
-        if elapsed >= held:
-            rate = (elapsed - held) / (end - held)
-            velocity = self.velocities[1] * (1.0 - rate)
-            return self.positions[1] + 0.5 * (elapsed - held) * (self.velocities[1] + velocity), velocity
-        if elapsed >= period:
-            return self.positions[0] + (elapsed - period) * self.velocities[0], self.velocities[0].copy()
-        velocity = self.start_velocity + (elapsed / period) * (self.velocities[0] - self.start_velocity)
-        return self.start + 0.5 * elapsed * (self.start_velocity + velocity), velocity
+        dof = len(self.start)
+        positions, velocities = np.empty(dof), np.empty(dof)
+        kernels.evaluate_command(
+            *(time - self.stamp, self.times, self.start, self.start_velocity, self.positions, self.velocities),
+            *(positions, velocities),
+        )
+        return positions, velocities
 
 
 @dataclass(eq=False, slots=True)
@@ -165,6 +154,14 @@ class CommandGate:
         Raises:
             CommandRejected: it must not be sent.
         """
+        due = previous.evaluate(candidate.stamp)
+        points = candidate.start, candidate.times, candidate.positions, candidate.velocities
+        if not kernels.command_passes(*due, *points, self._allowed):
+            self._require(candidate, *due)
+        return candidate
+
+    def _require(self, candidate: CommandTrajectory, position: np.ndarray, velocity: np.ndarray) -> None:
+        """The same once more, number by number, for a joint that was beyond a limit already and for what is said."""
         positions, velocities = candidate.positions, candidate.velocities
         # A sum is finite only if all its terms are.
         total = positions.ravel().dot(self._ones) + velocities.ravel().dot(self._ones)
@@ -175,7 +172,7 @@ class CommandGate:
             raise CommandRejected(f"times of the command do not increase: {period}, {held}, {end} s")
 
         terms, tail = self._terms, end - held
-        terms[0], terms[1] = previous.evaluate(candidate.stamp)
+        terms[0], terms[1] = position, velocity
         terms[2], terms[3], terms[4], terms[5:] = candidate.start, positions[0], positions[2], velocities[:2]
         # Changes of velocity are compared as accelerations.
         entries = self._map
@@ -186,8 +183,7 @@ class CommandGate:
         values = entries.dot(terms)
         np.abs(values[:5], out=values[:5])
         if b"\0" in (values <= self._allowed).tobytes():  # a NaN fails as well
-            self._require_no_worse(values, terms[0], period, tail)
-        return candidate
+            self._require_no_worse(values, position, period, tail)
 
     def _require_no_worse(self, values: np.ndarray, position: np.ndarray, period: float, tail: float) -> None:
         """The same with position limits that are widened to where the joints are already; raises what is left."""

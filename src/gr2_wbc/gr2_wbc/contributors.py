@@ -10,12 +10,12 @@ tool stays within a fraction of a millimetre of its path, and its feedback remov
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from gr2_wbc import kernels
 from gr2_wbc.config import QpConfig
 from gr2_wbc.kinematics import Kinematics
 from gr2_wbc.robot import JointLimits, Robot, ToolLimits
@@ -75,20 +75,20 @@ class Tracking:
         self._gain = gain
         self._limits = limits
         self._roots = np.array([1.0] * 3 + [rotation_length] * 3)  # of the weights
-        self._root_columns = self._roots[:, None]
 
     def add(self, state: CycleState, cost: Cost) -> None:
         """See :class:`Contributor`."""
-        wanted = state.twist + self._gain * state.error
-        x, y, z, around_x, around_y, around_z = wanted.tolist()
-        linear, angular = math.hypot(x, y, z), math.hypot(around_x, around_y, around_z)
-        if linear > self._limits.linear:
-            wanted[:3] *= self._limits.linear / linear
-        if angular > self._limits.angular:
-            wanted[3:] *= self._limits.angular / angular
-        weighted = self._root_columns * state.kinematics.jacobian
-        cost.hessian += weighted.T.dot(weighted)
-        cost.gradient -= (self._roots * wanted).dot(weighted)
+        kernels.add_tracking(
+            state.kinematics.jacobian,
+            self._roots,
+            state.twist,
+            state.error,
+            self._gain,
+            self._limits.linear,
+            self._limits.angular,
+            cost.hessian,
+            cost.gradient,
+        )
 
 
 class Damping:
@@ -114,7 +114,7 @@ class Smoothness:
     def add(self, state: CycleState, cost: Cost) -> None:
         """See :class:`Contributor`."""
         cost.damping += self._weight
-        cost.gradient -= self._weight * state.velocities
+        kernels.add_scaled(-self._weight, state.velocities, cost.gradient)
 
 
 class Posture:
@@ -144,7 +144,7 @@ class Posture:
         self._rest = rest
         self._weight = weight
         self._gain = gain
-        self._fastest, self._slowest = np.full(len(rest), speed), np.full(len(rest), -speed)
+        self._speed = speed
         width = centering_share * 0.5 * (limits.upper - limits.lower)
         limited = np.isfinite(width)
         self._inner_lower, self._inner_upper = np.full(len(rest), -np.inf), np.full(len(rest), np.inf)
@@ -154,14 +154,18 @@ class Posture:
 
     def add(self, state: CycleState, cost: Cost) -> None:
         """See :class:`Contributor`."""
-        positions = state.positions
-        wanted = self._gain * (self._rest - positions)
-        np.minimum(wanted, self._fastest, out=wanted)
-        np.maximum(wanted, self._slowest, out=wanted)
-        inner = np.minimum(np.maximum(positions, self._inner_lower), self._inner_upper)
-        wanted += self._centering * (inner - positions)
         cost.damping += self._weight
-        cost.gradient -= self._weight * wanted
+        kernels.add_posture(
+            state.positions,
+            self._rest,
+            self._inner_lower,
+            self._inner_upper,
+            self._centering,
+            self._gain,
+            self._speed,
+            self._weight,
+            cost.gradient,
+        )
 
 
 class Manipulability:
@@ -176,7 +180,7 @@ class Manipulability:
         closeness = 1.0 - state.manipulability / self._threshold
         if closeness > 0.0:
             climb = state.kinematics.manipulability_gradient(state.manipulability)
-            cost.gradient -= (self._weight * closeness) * climb
+            kernels.add_scaled(-self._weight * closeness, climb, cost.gradient)
 
 
 def default_contributors(config: QpConfig, robot: Robot) -> list[Contributor]:

@@ -7,11 +7,10 @@ is the reference -> solve the program for the next joint velocities, or brake ->
 from __future__ import annotations
 
 import copy
-import math
 
 import numpy as np
-import pinocchio as pin
 
+from gr2_wbc import kernels
 from gr2_wbc.chunk import Chunk, ChunkRefused, Refusal
 from gr2_wbc.collision import CollisionMonitor
 from gr2_wbc.collision_model import build_collision_model
@@ -210,8 +209,8 @@ class Controller(MotionPart):
             active_sequence=chunk.sequence if chunk is not None else 0,
             chunk_remaining=reference.remaining,
             path_speed_scale=reference.scale,
-            position_error=_norms(self._error)[0],
-            orientation_error=_norms(self._error)[1],
+            position_error=kernels.part_norms(self._error)[0],
+            orientation_error=kernels.part_norms(self._error)[1],
             joint_tracking_error=self._tracking_error,
             minimum_distance=nearest.distance,
             minimum_distance_pair=nearest.pair,
@@ -302,8 +301,8 @@ class Controller(MotionPart):
         """Compare the measurement with the command and with the one before; whether the arm was taken over anew."""
         config, limits = self.config.safety, self.robot.limits
         taken_over = False
-        errors = limits.comparable(np.abs(limits.difference(commanded, measurement.positions)))
-        worst = int(errors.argmax())
+        errors = np.empty(self.robot.dof)
+        worst = kernels.joint_errors(commanded, measurement.positions, limits.turning, limits.weights, errors)
         before, self._measured = self._measured, measurement
         if config.resync_on_jump and not self.safety.stopped:
             jumped = errors[worst] > config.tracking_error
@@ -318,7 +317,7 @@ class Controller(MotionPart):
                 taken_over = True
         self._tracking_error = float(errors[worst])
         if not self.safety.stopped:
-            self.safety.check_tracking(errors, limits)
+            self.safety.check_tracking(worst, self._tracking_error, limits)
         return taken_over
 
     def _observe(self, positions: np.ndarray, velocities: np.ndarray) -> None:
@@ -331,7 +330,7 @@ class Controller(MotionPart):
     def _follow(self, now: float) -> None:
         """Advance the reference and the state that depends on it."""
         reference, kinematics, period = self._reference, self._kinematics, self.config.period
-        lag = _norms(self._error)
+        lag = kernels.part_norms(self._error)
         reference.speed_limit = self.config.safety.degrade_scale if self.safety.overload else 1.0
         if self._mover.active:
             self._follow_motion(now, reference.speed_limit)
@@ -339,8 +338,7 @@ class Controller(MotionPart):
         reference.advance(now, period, self._hold, *lag)
         position, rotation, self._state.twist = reference.sample(period)
         self._error = self._state.error = error = np.empty(6)
-        error[:3] = position - kinematics.position
-        error[3:] = pin.log3(rotation.dot(kinematics.rotation.T))
+        kernels.pose_error(position, rotation, kinematics.position, kinematics.rotation, error)
         gripper = reference.gripper()
         if gripper is not None:
             self._gripper = gripper
@@ -354,7 +352,7 @@ class Controller(MotionPart):
             return
         if self._settling_since is None:
             self._settling_since = now
-        left = (*lag, *_norms(kinematics.jacobian.dot(self._state.velocities)))
+        left = (*lag, *kernels.part_norms(kinematics.jacobian.dot(self._state.velocities)))
         settled = all(value < bound for value, bound in zip(left, _AT_REST, strict=True))
         if settled or now - self._settling_since > _SETTLE_TIME:
             reached = f"ended {1e3 * lag[0]:.1f} mm short of its last pose"
@@ -439,9 +437,3 @@ class Controller(MotionPart):
             config.period,
             config.hold_periods,
         )
-
-
-def _norms(vector: np.ndarray) -> tuple[float, float]:
-    """Norms of the linear and of the angular half of a vector (6,)."""
-    x, y, z, around_x, around_y, around_z = vector.tolist()
-    return math.hypot(x, y, z), math.hypot(around_x, around_y, around_z)

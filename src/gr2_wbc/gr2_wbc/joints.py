@@ -39,16 +39,22 @@ class JointLimits:
         return "m" if name in self.sliding else "rad"
 
     @cached_property
-    def _weights(self) -> np.ndarray:
+    def turning(self) -> np.ndarray:
+        """(n,) 1 for continuous joints, else 0."""
+        return self.continuous.astype(float)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """(n,) radians that an error of 1 counts as, 1 but for sliding joints."""
         return np.array([RADIANS_PER_METRE if name in self.sliding else 1.0 for name in self.names])
 
     def comparable(self, errors: np.ndarray) -> np.ndarray:
         """Errors (n,) of positions or velocities, those of sliding joints in the radians that they count as."""
-        return errors * self._weights if self.sliding else errors
+        return errors * self.weights if self.sliding else errors
 
     def told(self, index: int, error: float) -> str:
         """A comparable error of a joint in the joint's own unit, for messages."""
-        return f"{error / self._weights[index]:.3f} {self.unit(self.names[index])}"
+        return f"{error / self.weights[index]:.3f} {self.unit(self.names[index])}"
 
     def difference(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """first - second (n,) [rad], modulo whole turns for continuous joints."""

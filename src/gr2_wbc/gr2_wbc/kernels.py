@@ -9,6 +9,7 @@ from __future__ import annotations
 
 try:
     from gr2_wbc._kernels import (
+        add_box,
         add_posture,
         add_scaled,
         add_tracking,
@@ -35,6 +36,7 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "add_box",
     "add_posture",
     "add_scaled",
     "add_tracking",

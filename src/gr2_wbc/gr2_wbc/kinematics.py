@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pinocchio as pin
-from scipy.linalg import lapack
 
+from gr2_wbc import kernels
 from gr2_wbc.robot import Robot
 
 _REGULARISATION = 1e-12  # of the Gram matrix
@@ -36,8 +36,7 @@ class Kinematics:
         self._turn_to_base = np.kron(np.eye(2), base.rotation.T)
         pose = self._data.oMf[self._tool]
         self._world_position, self._world_rotation, self._world_spatial = pose.translation, pose.rotation, self._data.J
-        self._later, carries = _chain(robot.model, robot.model.frames[self._tool].parentJoint)
-        self._carries = None if carries.all() else carries.astype(float)
+        self._carrying = _carrying(robot.model, robot.model.frames[self._tool].parentJoint)
         self.position = np.zeros(3)
         self.rotation = np.eye(3)
         self.jacobian = np.zeros((6, robot.dof))
@@ -60,55 +59,24 @@ class Kinematics:
 
     def manipulability(self) -> float:
         """sqrt(det(J J^T)), 0 in a singular configuration. Shifting the reference point does not change it."""
-        # With the Cholesky factor L of J J^T the root of its determinant is the product of L's diagonal.
-        factor, failed = lapack.dpotrf(self.jacobian.dot(self.jacobian.T))
-        if failed:
-            return 0.0
-        a, b, c, d, e, f = factor.diagonal().tolist()
-        return a * b * c * d * e * f
+        return kernels.manipulability(self.jacobian)
 
     def manipulability_gradient(self, manipulability: float) -> np.ndarray:
         """Gradient (n,) of the manipulability with respect to the joint positions.
 
         With the columns S_k = (v_k, w_k) of the tool's Jacobian shifted to the base, dS_k/dq_i = S_i x S_k for every
         joint i before k (the product of motions), and dm/dq_i = m sum_k b_k . dS_k/dq_i, where b_k are the columns of
-        (S S^T)^-1 S. b . (s x S_k) is linear in s, with six coefficients that are linear in the products b S_k^T; they
-        are summed over the joints k after i first.
+        (S S^T)^-1 S.
         """
-        spatial = self.spatial if self._carries is None else self.spatial * self._carries
-        gram = spatial.dot(spatial.T)
-        gram.ravel()[::7] += _REGULARISATION
-        _, columns, failed = lapack.dposv(gram, spatial)
-        if failed:
-            return np.zeros(spatial.shape[1])
-        products = columns.T[:, :, None] * spatial.T[:, None, :]
-        coefficients = self._later.dot(products.reshape(-1, 36).dot(_MOTION_PRODUCT))
-        return manipulability * (coefficients * spatial.T).dot(_ONES)
+        gradient = np.empty(self.spatial.shape[1])
+        kernels.manipulability_gradient(self.spatial, self._carrying, manipulability, _REGULARISATION, gradient)
+        return gradient
 
 
-def _chain(model: pin.Model, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """The joints on the way to joint ``last``, which carries the tool; one velocity per joint is presumed.
+def _carrying(model: pin.Model, last: int) -> np.ndarray:
+    """Columns (k,) of the joints on the way to joint ``last``, which carries the tool; from the base on.
 
-    Returns:
-        (n, n): 1 where the second joint comes after the first one on that way, and (n,) bool: whether it is on it.
+    One velocity per joint is presumed.
     """
-    later, carries = np.zeros((model.nv, model.nv)), np.zeros(model.nv, dtype=bool)
     columns = [model.joints[joint].idx_v for joint in model.supports[last] if joint > 0]
-    carries[columns] = True
-    for place, first in enumerate(columns):
-        later[first, columns[place + 1 :]] = 1.0
-    return later, carries
-
-
-def _motion_product() -> np.ndarray:
-    """(36, 6): the coefficients of b . (s x t), linear in s, from the products b_i t_j in rows 6 i + j."""
-    table = np.zeros((6, 6, 6))
-    for index in range(6):
-        unit = np.zeros(6)
-        unit[index] = 1.0
-        table[:, :, index] = pin.Motion(unit).action
-    return table.reshape(36, 6)
-
-
-_MOTION_PRODUCT = _motion_product()
-_ONES = np.ones(6)
+    return np.array(columns, dtype=np.int64)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import pinocchio as pin
 
+from gr2_wbc import kernels
 from gr2_wbc.chunk import Chunk
 from gr2_wbc.config import ReferenceConfig
 from gr2_wbc.robot import ToolLimits
-from gr2_wbc.rotation import angular_velocity, steps_between, tangents, turning, turnings
+from gr2_wbc.rotation import angular_velocity, steps_between, tangents, turnings
 from gr2_wbc.spline import Spline, fit
 from gr2_wbc.time_law import TimeLaw, shortest
 
@@ -121,7 +122,6 @@ class Path:
             longest: how long it will be followed at most [s].
         """
         self._base = motion.rotation
-        self._base_numbers = motion.rotation.ravel().tolist()
         ahead = int(np.searchsorted(poses.times, 0.0, side="right"))
         first = max(ahead - 1, 0)  # the pose before tells, with the next one, where the chunk is now
         last = min(len(poses.times), max(ahead + _MOST_POSES, int(np.searchsorted(poses.times, _LEAST_WINDOW))))
@@ -203,17 +203,10 @@ class Path:
         Returns:
             Position (3,) [m], rotation (3, 3), and linear over angular velocity (6,) in the base frame.
         """
-        row = self._spline.row(path_time)
-        _, _, _, x, y, z, p, q, r, u, v, w, a, b, c, d, e, f = row.tolist()
-        step = (scale + 0.5 * scale_rate * ahead) * ahead
-        scale = max(scale + scale_rate * ahead, 0.0)
-        p, q, r = scale * (p + step * a), scale * (q + step * b), scale * (r + step * c)
-        vector = (x + step * u, y + step * v, z + step * w)
-        rate = (scale * (u + step * d), scale * (v + step * e), scale * (w + step * f))
-        x, y, z = turning(vector, rate)
-        a, b, c, d, e, f, g, h, i = self._base_numbers
-        spin = (a * x + b * y + c * z, d * x + e * y + f * z, g * x + h * y + i * z)
-        return row[:3], self._base.dot(pin.exp3(row[3:6])), np.array((p, q, r, *spin))
+        position, rotation, twist = np.empty(3), np.empty((3, 3)), np.empty(6)
+        table, share = self._spline.place(path_time)
+        kernels.path_sample(table, share, scale, scale_rate, ahead, self._base, position, rotation, twist)
+        return position, rotation, twist
 
     def gripper(self, path_time: float) -> float | None:
         """Gripper value of the last pose reached at a path time [s]; None: leave it as it is.

@@ -17,6 +17,8 @@ import numpy as np
 import osqp
 import scipy.sparse as sparse
 
+from gr2_wbc import kernels
+
 _FAR = 1e4  # stands for infinity: large against every velocity, harmless to the solvers' scaling
 _LARGEST_ANSWER = 1e3
 _FEW_ROWS = 4
@@ -62,7 +64,6 @@ class Program:
         fills = (0.0, 0.0, -_FAR, _FAR, 0.0, -_FAR)
         self._empty = np.concatenate([np.full(size, fill) for size, fill in zip(sizes, fills, strict=True)])
         self._numbers = self._empty.copy()
-        self._ones = np.ones_like(self._empty)
         self.used = rows
         hessian, self.gradient, self.lower, self.upper, free, self.rows_lower = np.split(
             self._numbers, np.cumsum(sizes)[:-1]
@@ -77,8 +78,7 @@ class Program:
 
     def require_finite(self) -> None:
         """Raise QpRejected if any number is not finite."""
-        # A sum is finite only if all its terms are; sums of large numbers do not overflow here.
-        if not math.isfinite(self._numbers.dot(self._ones)):
+        if not kernels.all_finite(self._numbers):
             names = ("hessian", "gradient", "lower", "upper", "rows", "rows_lower")
             wrong = [name for name in names if not np.isfinite(getattr(self, name)).all()]
             raise QpRejected(f"the program's {', '.join(wrong)} hold numbers that are not finite")
@@ -138,30 +138,25 @@ class _OsqpWorkspace:
         self.rows = rows
         self._variables = variables
         # Both matrices are handed over column by column, as OSQP stores them: the upper triangle of H, and [I; rows].
-        # The lower triangle row by row is the upper one column by column.
-        self._triangle = np.flatnonzero(np.tri(variables, dtype=bool))
+        self._triangle = np.empty(variables * (variables + 1) // 2)
         self._constraints = np.ones((variables, rows + 1))
         self._flat_constraints = self._constraints.ravel()
-        self._rows = self._constraints[:, 1:].T
-        bounds = np.empty(variables + rows)
-        self._lower, self._box_lower, self._rows_lower = bounds, bounds[:variables], bounds[variables:]
-        self._upper = np.full(variables + rows, _FAR)
-        self._box_upper = self._upper[:variables]
+        self._lower, self._upper = np.empty(variables + rows), np.full(variables + rows, _FAR)
         self._prob = self._setup()
 
     def solve(self, program: Program) -> np.ndarray:
         """Minimiser (N,) of a program whose data are finite and whose rows fit."""
-        self._rows[:] = program.rows[: self.rows]
-        self._rows_lower[:] = program.rows_lower[: self.rows]
-        self._box_lower[:], self._box_upper[:] = program.lower, program.upper
+        kernels.pack_program(
+            *(program.hessian, program.lower, program.upper, program.rows, program.rows_lower),
+            *(self._triangle, self._constraints, self._lower, self._upper),
+        )
         try:
-            answer = self._run(program.hessian.take(self._triangle), program.gradient)
+            return self._run(program)
         except _TooManyIterations:
             raise  # slow, and no harm done: a set-up costs as much as a hundred cycles' solves
         except QpRejected:
             self._prob = self._setup()
             raise
-        return np.minimum(np.maximum(answer, program.lower), program.upper)
 
     def go_on_from(self, other: _OsqpWorkspace) -> None:
         """Start the next solve from the other's last solution; rows beyond its own are taken to be inactive."""
@@ -171,11 +166,11 @@ class _OsqpWorkspace:
         duals[:shared] = solution.y[:shared]
         self._prob._solver.warm_start(np.array(solution.x), duals)
 
-    def _run(self, hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    def _run(self, program: Program) -> np.ndarray:
         # The public update() and solve() cost as much again as the work: talk to the extension they wrap.
         extension = self._prob._solver
-        failed = extension.update_data_mat(P_x=hessian, P_i=None, A_x=self._flat_constraints, A_i=None)
-        failed = failed or extension.update_data_vec(q=gradient, l=self._lower, u=self._upper)
+        failed = extension.update_data_mat(P_x=self._triangle, P_i=None, A_x=self._flat_constraints, A_i=None)
+        failed = failed or extension.update_data_vec(q=program.gradient, l=self._lower, u=self._upper)
         failed = failed or extension.solve()
         if failed:
             raise QpRejected(f"OSQP refused the data (error {failed})")
@@ -184,7 +179,7 @@ class _OsqpWorkspace:
             unfinished = info.status_val in _OSQP_UNFINISHED and _finite(extension)
             kind = _TooManyIterations if unfinished else QpRejected
             raise kind(f"OSQP reports '{info.status}' after {info.iter} iterations")
-        return _sound(np.array(extension.solution.x), "OSQP")
+        return _sound(extension.solution.x, program, "OSQP")
 
     def _setup(self) -> osqp.OSQP:
         variables, rows = self._variables, self.rows
@@ -214,7 +209,7 @@ class DaqpSolver:
         answer, _, flag, _ = daqp.solve(program.hessian, program.gradient, program.rows[:used], upper, lower)
         if flag != 1:
             raise QpRejected(f"DAQP reports exit flag {flag}")
-        return np.minimum(np.maximum(_sound(answer, "DAQP"), program.lower), program.upper)
+        return _sound(answer, program, "DAQP")
 
 
 class WithBackup:
@@ -250,7 +245,9 @@ def _finite(extension: Any) -> bool:
     return math.isfinite(np.sum(solution.x) + np.sum(solution.y))
 
 
-def _sound(answer: np.ndarray, solver: str) -> np.ndarray:
-    if not answer.dot(answer) < _LARGEST_ANSWER**2:  # a NaN fails as well
+def _sound(answer: np.ndarray, program: Program, solver: str) -> np.ndarray:
+    """The answer (N,) clipped to the program's box."""
+    clipped = np.empty(len(answer))
+    if not kernels.clip_answer(answer, program.lower, program.upper, _LARGEST_ANSWER, clipped):
         raise QpRejected(f"{solver} reports a solution, but it is {answer}")
-    return answer
+    return clipped

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from enum import IntEnum
 
-import numpy as np
-
 from gr2_wbc.config import SafetyConfig
 from gr2_wbc.robot import JointLimits
 
@@ -102,12 +100,11 @@ class Safety:
             self.reason = f"{reason} (do its stamps and use_sim_time agree?)"
         return False
 
-    def check_tracking(self, errors: np.ndarray, limits: JointLimits) -> None:
-        """Stop if a joint is further from its command than allowed; errors (n,) comparable [rad]."""
-        worst = int(np.argmax(errors))
-        if not errors[worst] <= self._config.tracking_error:  # a NaN stops as well
+    def check_tracking(self, worst: int, error: float, limits: JointLimits) -> None:
+        """Stop if the joint that is furthest from its command is further than allowed; its error comparable [rad]."""
+        if not error <= self._config.tracking_error:  # a NaN stops as well
             self.stop(
-                f"{limits.names[worst]} is {limits.told(worst, errors[worst])} from its command, "
+                f"{limits.names[worst]} is {limits.told(worst, error)} from its command, "
                 f"allowed are {limits.told(worst, self._config.tracking_error)}"
             )
 

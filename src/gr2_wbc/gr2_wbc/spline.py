@@ -145,25 +145,22 @@ class Spline:
         table[:, :5, dimension : 2 * dimension] = coefficients[:, 1:] * (_POWERS[1:, None] / step)
         table[:, :4, 2 * dimension :] = coefficients[:, 2:] * ((_POWERS[2:] * _POWERS[1:5])[:, None] / step**2)
         self._table = table
-        self._powers = np.ones(6)
 
-    def row(self, time: float) -> np.ndarray:
-        """Value, first and second derivative side by side (3 D,) at a time [s], clamped to 0 ... duration."""
+    def place(self, time: float) -> tuple[np.ndarray, float]:
+        """Where a time [s] lies, clamped to 0 ... duration.
+
+        Returns:
+            The segment's table (6, 3 D), polynomials of value, first and second derivative side by side, and the
+            segment's own parameter 0 ... 1.
+        """
         s = min(max(time, 0.0), self.duration) / self._step
         segment = min(int(s), self._last)
-        s -= segment
-        square = s * s
-        powers = self._powers
-        powers[1] = s
-        powers[2] = square
-        powers[3] = square * s
-        powers[4] = square * square
-        powers[5] = square * square * s
-        return powers.dot(self._table[segment])
+        return self._table[segment], s - segment
 
     def evaluate(self, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Value (D,), first and second derivative (D,) at a time [s], clamped to 0 ... duration."""
-        value, first, second = self.row(time).reshape(3, -1)
+        table, s = self.place(time)
+        value, first, second = (s**_POWERS).dot(table).reshape(3, -1)
         return value, first, second
 
     def evaluate_many(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gr2_wbc import kernels
 from gr2_wbc.collision import CollisionMonitor
 from gr2_wbc.config import QpConfig
 from gr2_wbc.contributors import Contributor, Cost, CycleState, default_contributors
-from gr2_wbc.limits import BrakingProfile, attainable
+from gr2_wbc.limits import BrakingProfile
 from gr2_wbc.qp import Program, make_solver
 from gr2_wbc.robot import Robot
 
@@ -34,8 +35,6 @@ class VelocityProgram:
         self._solver = make_solver(config.solver, dof + 1, config.collision_rows)
         program = self._program = Program(dof + 1, config.collision_rows)
         self._hessian, self._gradient = program.hessian[:dof, :dof], program.gradient[:dof]
-        self._diagonal = program.hessian.ravel()[: -(dof + 2) : dof + 2]
-        self._lower, self._upper, self._row_rates = program.lower[:dof], program.upper[:dof], program.rows[:, :dof]
 
     def solve(
         self,
@@ -57,21 +56,14 @@ class VelocityProgram:
         cost = Cost(self._hessian, self._gradient)
         for contributor in self.contributors if instead is None else instead:
             contributor.add(state, cost)
-        self._diagonal += cost.damping
-        program.hessian[dof, dof] = self._slack
-        self._lower[:], self._upper[:] = lower, upper
-        program.lower[dof] = 0.0
+        kernels.add_box(cost.damping, self._slack, lower, upper, program.hessian, program.lower, program.upper)
         self._add_rows(state, collision, lower, upper)
         return self._solver.solve(program)[:dof]
 
     def _add_rows(self, state: CycleState, collision: CollisionMonitor, lower: np.ndarray, upper: np.ndarray) -> None:
-        program = self._program
-        rates, least = collision.rows(state.kinematics.spatial, self._approach, len(program.rows))
-        count = self.rows = program.used = len(rates)
-        if count == 0:
-            return
-        self._row_rates[:count] = rates
-        program.rows[:count, self._dof] = 1.0
         # What cannot be had within a cycle's acceleration is not asked for: the slack is for rows that contradict
         # each other, and large slacks make programs hard.
-        np.minimum(least, attainable(rates, lower, upper), out=program.rows_lower[:count])
+        program = self._program
+        self.rows = program.used = collision.rows(
+            state.kinematics.spatial, self._approach, lower, upper, program.rows, program.rows_lower
+        )

@@ -67,7 +67,8 @@ int as_pairs(PyObject *object, const char *name, npy_intp size, Pairs *view) {
     if (!fits(object, name, 2, NPY_INT32, READ)) return 0;
     PyArrayObject *array = (PyArrayObject *)object;
     *view = (Pairs){PyArray_DATA(array), PyArray_DIM(array, 0), PyArray_STRIDE(array, 0)};
-    if (PyArray_DIM(array, 1) != 2 || PyArray_STRIDE(array, 1) != (npy_intp)sizeof(npy_int32)) {
+    int adjacent = view->size == 0 || PyArray_STRIDE(array, 1) == (npy_intp)sizeof(npy_int32);
+    if (PyArray_DIM(array, 1) != 2 || !adjacent) {
         PyErr_Format(PyExc_ValueError, "%s: rows of two adjacent numbers are expected", name);
         return 0;
     }

@@ -66,6 +66,7 @@ static inline double braking_speed(double distance, double gain, double decelera
 
 #define KERNEL(name) PyObject *name(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
+KERNEL(add_box);
 KERNEL(add_posture);
 KERNEL(add_scaled);
 KERNEL(add_tracking);

@@ -5,6 +5,7 @@
 #define METHOD(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, "See _kernels.pyi."}
 
 static PyMethodDef methods[] = {
+    METHOD(add_box),
     METHOD(add_posture),
     METHOD(add_scaled),
     METHOD(add_tracking),

@@ -83,6 +83,7 @@ KERNEL(collision_rows) {
         !as_vector(args[8], "lower", moved_by.columns, READ, &low) ||
         !as_vector(args[9], "upper", moved_by.columns, READ, &high))
         return NULL;
+    if (!PyTuple_Check(args[10])) return PyErr_Format(PyExc_TypeError, "profile: a tuple is expected");
     if (!PyArg_ParseTuple(args[10], "ddd;a profile's gain, deceleration, recovery", &gain, &deceleration, &recovery))
         return NULL;
     Py_ssize_t limit;
@@ -120,6 +121,27 @@ KERNEL(collision_rows) {
         bound.at[r] = least(-braking_speed(margins.at[k], gain, deceleration, recovery), reach);
     }
     return PyLong_FromSsize_t(used);
+}
+
+/* Damping on the diagonal of the n velocities, the slack's weight behind it, and the box: slack >= 0. */
+KERNEL(add_box) {
+    Matrix hessian;
+    Vector low, high, lower, upper;
+    double damping, slack;
+    if (!expect("add_box", count, 7) || !as_number(args[0], &damping) || !as_number(args[1], &slack) ||
+        !as_vector(args[2], "lower", ANY, READ, &low) || !as_vector(args[3], "upper", low.size, READ, &high) ||
+        !as_matrix(args[4], "hessian", low.size + 1, low.size + 1, WRITE, &hessian) ||
+        !as_vector(args[5], "lower_out", low.size + 1, WRITE, &lower) ||
+        !as_vector(args[6], "upper_out", low.size + 1, WRITE, &upper))
+        return NULL;
+    npy_intp n = low.size;
+    for (npy_intp k = 0; k < n; k++) {
+        ENTRY(hessian, k, k) += damping;
+        lower.at[k] = low.at[k], upper.at[k] = high.at[k];
+    }
+    ENTRY(hessian, n, n) = slack;
+    lower.at[n] = 0.0;
+    Py_RETURN_NONE;
 }
 
 /* Whether all numbers are finite. */

@@ -10,14 +10,25 @@ import numpy as np
 import pytest
 
 from gr2_wbc.chunk import Chunk
+from gr2_wbc.collision import CollisionMonitor
 from gr2_wbc.config import ControllerConfig, override
 from gr2_wbc.controller import Command, Controller, Measurement
+from gr2_wbc.limits import BrakingProfile
 from gr2_wbc.robot import Robot
 from gr2_wbc.robots import load_robot
 from gr2_wbc.safety import State
 
 DT = 0.005
 sys.path.insert(0, str(Path(__file__).parent))  # for kernels_in_numpy
+
+
+def distance_rows(monitor: CollisionMonitor, spatial: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rates (r, n) and lower bounds (r,) of a monitor's rows, for an arm whose velocities are next to free."""
+    dof = spatial.shape[1]
+    rows, lower, fastest = np.zeros((limit, dof + 1)), np.zeros(limit), np.full(dof, 1e3)
+    used = monitor.rows(spatial, BrakingProfile(8.0, 1.5, 0.05), -fastest, fastest, rows, lower)
+    assert (rows[:used, dof] == 1.0).all()
+    return rows[:used, :dof], lower[:used]
 
 
 class Rig:
@@ -120,3 +131,8 @@ def make_rig(robot: Robot) -> Callable[..., Rig]:
 @pytest.fixture
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     return make_rig()
+
+
+@pytest.fixture
+def rows_of() -> Callable[[CollisionMonitor, np.ndarray, int], tuple[np.ndarray, np.ndarray]]:
+    return distance_rows

@@ -36,16 +36,15 @@ def joint_bounds(q, v, lower, upper, velocity, deceleration, step, half_period, 
 
 
 def make_command(
-    start, before, v, acceleration, period, hold, standing_speed, standing_tail, times_out, positions_out, velocities_out
+    start, before, v, acceleration, period, hold, standing_speed, standing_tail, times_out, positions_out, speeds_out
 ):
     tail = np.max(np.append(np.abs(v / acceleration), period))
     if v.dot(v) < standing_speed**2:
         v, tail = np.zeros_like(v), standing_tail
     times_out[:] = period, hold, hold + tail
     half, on = 0.5 * period, hold - 0.5 * period
-    positions_out[:] = start + half * (before + v), start + half * before + on * v, 0.0
-    positions_out[2] = start + half * before + (on + 0.5 * tail) * v
-    velocities_out[:2], velocities_out[2] = v, 0.0
+    positions_out[:] = start + half * before + np.outer((half, on, on + 0.5 * tail), v)
+    speeds_out[:2], speeds_out[2] = v, 0.0
 
 
 def evaluate_command(elapsed, times, start, before, positions, velocities, positions_out, velocities_out):
@@ -113,7 +112,9 @@ def path_sample(table, s, scale, scale_rate, ahead, base, position_out, rotation
     position_out[:] = value[:3]
     rotation_out[:] = base.dot(pin.exp3(value[3:]))
     twist_out[:3] = rate[:3]
-    twist_out[3:] = base.dot(turning(tuple(value[3:] + step * first[3:]), tuple(rate[3:])))
+    vector = value[3:] + step * first[3:]
+    spin = turning(tuple(vector), tuple(rate[3:])) if np.isfinite(vector).all() else np.full(3, np.nan)
+    twist_out[3:] = base.dot(spin)
 
 
 def add_tracking(jacobian, roots, twist, error, gain, linear, angular, hessian, gradient):
@@ -172,6 +173,12 @@ def collision_rows(
     rows_out[:count, :-1], rows_out[:count, -1] = rates, 1.0
     least_out[:count] = np.minimum(-braking_speed(margins[chosen], *profile), attainable(rates, lower, upper))
     return count
+
+
+def add_box(damping, slack, lower, upper, hessian, lower_out, upper_out):
+    hessian[:-1, :-1] += damping * np.eye(len(lower))
+    hessian[-1, -1] = slack
+    lower_out[:-1], upper_out[:-1], lower_out[-1] = lower, upper, 0.0
 
 
 def all_finite(numbers):

@@ -12,11 +12,8 @@ import yaml
 from gr2_wbc.collision import CollisionMonitor
 from gr2_wbc.collision_model import build_collision_model
 from gr2_wbc.kinematics import Kinematics
-from gr2_wbc.limits import BrakingProfile
 from gr2_wbc.robot import RobotFileError
 from gr2_wbc.robots import load_robot, robot_path
-
-PROFILE = BrakingProfile(8.0, 1.5, 0.05)
 
 
 def near_configurations(robot, count=30):
@@ -50,14 +47,14 @@ def test_distances_are_those_between_the_capsules(robot):
         assert monitor.nearest.distance == pytest.approx(smallest, abs=1e-6)
 
 
-def test_rows_are_the_rates_of_the_distances(robot):
+def test_rows_are_the_rates_of_the_distances(robot, rows_of):
     monitor, kinematics, step = CollisionMonitor(build_collision_model(robot)), Kinematics(robot), 1e-5
     rng = np.random.default_rng(1)
     for positions in near_configurations(robot):
         kinematics.update(positions)
         monitor.update(positions)
         name = monitor.nearest.pair
-        rates, _ = monitor.rows(kinematics.spatial, PROFILE, 100)
+        rates, _ = rows_of(monitor, kinematics.spatial, 100)
         index = int(np.argmin(monitor._distances))
         direction = rng.normal(size=robot.dof)
         ends = []
@@ -68,21 +65,21 @@ def test_rows_are_the_rates_of_the_distances(robot):
         assert (ends[1] - ends[0]) / (2 * step) == pytest.approx(rates[index] @ direction, abs=5e-4)
 
 
-def test_only_the_nearest_contacts_are_taken(robot):
+def test_only_the_nearest_contacts_are_taken(robot, rows_of):
     monitor, kinematics = CollisionMonitor(build_collision_model(robot)), Kinematics(robot)
     for positions in near_configurations(robot, 10):
         kinematics.update(positions)
         monitor.update(positions)
-        everything, least = monitor.rows(kinematics.spatial, PROFILE, 100)
-        some, some_least = monitor.rows(kinematics.spatial, PROFILE, 2)
+        everything, least = rows_of(monitor, kinematics.spatial, 100)
+        some, some_least = rows_of(monitor, kinematics.spatial, 2)
         assert len(some) == min(2, len(everything))
         assert some_least.max() == pytest.approx(np.sort(least)[-len(some) :].max())
 
 
-def test_far_from_everything_there_is_nothing_to_keep(robot):
+def test_far_from_everything_there_is_nothing_to_keep(robot, rows_of):
     monitor = CollisionMonitor(build_collision_model(robot))
     monitor.update(robot.configurations["ready"])
-    rates, least = monitor.rows(np.zeros((6, robot.dof)), PROFILE, 16)
+    rates, least = rows_of(monitor, np.zeros((6, robot.dof)), 16)
     assert rates.shape == (0, robot.dof)
     assert least.shape == (0,)
     assert monitor.nearest.pair == ""
@@ -159,7 +156,7 @@ def test_forced_into_the_table_and_itself_distances_are_kept(make_rig, offset, l
 
 def test_without_the_pairs_the_same_run_goes_through_the_table(make_rig, monkeypatch):
     """The test above can fail."""
-    monkeypatch.setattr(CollisionMonitor, "rows", lambda _self, jacobian, *_: (np.zeros((0, 7)), np.zeros(0)))
+    monkeypatch.setattr(CollisionMonitor, "rows", lambda *_: 0)
     rig = make_rig(**{"intake.max_position_jump": 1.0})
     assert force(rig, (0.0, 0.0, -0.45), lead=1.0) < -0.05
 

@@ -9,7 +9,6 @@ import yaml
 from gr2_wbc.collision import CollisionMonitor
 from gr2_wbc.collision_model import build_collision_model
 from gr2_wbc.kinematics import Kinematics
-from gr2_wbc.limits import BrakingProfile
 from gr2_wbc.robots import load_robot
 from gr2_wbc.rotation import matrix_of
 
@@ -122,10 +121,10 @@ def test_what_was_read_is_not_overwritten_by_the_next_update(odd_robot, robot):
         assert all(np.array_equal(each, copy) for each, copy in zip(kept, copies, strict=True))
 
 
-def test_rows_of_distances(odd_robot):
+def test_rows_of_distances(odd_robot, rows_of):
     """A base that is not the origin, a joint beside the chain and a sliding one: rows are the distances' slopes."""
     monitor, kinematics = CollisionMonitor(build_collision_model(odd_robot)), Kinematics(odd_robot)
-    profile, near = BrakingProfile(8.0, 1.5, 0.05), 0
+    near = 0
 
     def distance(positions):
         monitor.update(positions)
@@ -137,7 +136,7 @@ def test_rows_of_distances(odd_robot):
             continue
         near += 1
         kinematics.update(positions)
-        rates, _ = monitor.rows(kinematics.spatial, profile, 16)
+        rates, _ = rows_of(monitor, kinematics.spatial, 16)
         closest = int(np.argmin(monitor._distances))
         row = rates[closest].copy()
         assert np.allclose(row, differences(distance, positions), atol=1e-4)

@@ -6,6 +6,7 @@ import numpy as np
 import osqp
 import pytest
 
+from gr2_wbc import kernels
 from gr2_wbc.qp import DaqpSolver, OsqpSolver, Program, QpRejected, make_solver
 
 N, M = 8, 16
@@ -95,10 +96,12 @@ def test_osqp_answers_an_infeasible_program_with_finite_numbers():
         solver.solve(made)
     raw = OsqpSolver(N, M)._workspaces[-1]
     extension = raw._prob._solver
-    raw._rows[:] = made.rows
-    extension.update_data_mat(P_x=made.hessian.take(raw._triangle), P_i=None, A_x=raw._flat_constraints, A_i=None)
-    lower = np.concatenate([made.lower, made.rows_lower])
-    extension.update_data_vec(q=made.gradient, l=lower, u=np.concatenate([made.upper, np.full(M, 1e4)]))
+    kernels.pack_program(
+        *(made.hessian, made.lower, made.upper, made.rows, made.rows_lower),
+        *(raw._triangle, raw._constraints, raw._lower, raw._upper),
+    )
+    extension.update_data_mat(P_x=raw._triangle, P_i=None, A_x=raw._flat_constraints, A_i=None)
+    extension.update_data_vec(q=made.gradient, l=raw._lower, u=raw._upper)
     extension.solve()
     assert extension.info.status_val != osqp.SolverStatus.OSQP_SOLVED
     assert np.isfinite(np.array(extension.solution.x)).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from gr2_wbc.config import SafetyConfig
@@ -46,8 +45,8 @@ EVENTS = {
     "reset": lambda safety: safety.reset("event"),
     "stale": lambda safety: safety.check_age(9.0),
     "fresh": lambda safety: safety.check_age(0.0),
-    "far": lambda safety: safety.check_tracking(np.full(7, 1.0), LIMITS),
-    "near": lambda safety: safety.check_tracking(np.zeros(7), LIMITS),
+    "far": lambda safety: safety.check_tracking(0, 1.0, LIMITS),
+    "near": lambda safety: safety.check_tracking(0, 0.0, LIMITS),
     "failures": lambda safety: [safety.note_cycle("event") for _ in range(10)],
     "one failure": lambda safety: safety.note_cycle("event"),
     "late": lambda safety: [safety.note_lateness(0.02) for _ in range(201)],
@@ -122,12 +121,9 @@ def test_while_idle_stale_joint_states_do_not_stop_but_are_not_fresh():
 
 @pytest.mark.parametrize("error", [0.16, float("nan"), float("inf")])
 def test_a_joint_far_from_its_command_stops_by_name(safety, robot, error):
-    errors = np.zeros(robot.dof)
-    errors[3] = 0.15
-    safety.check_tracking(errors, robot.limits)
+    safety.check_tracking(3, 0.15, robot.limits)
     assert not safety.stopped
-    errors[4] = error
-    safety.check_tracking(errors, robot.limits)
+    safety.check_tracking(4, error, robot.limits)
     assert "joint_5" in safety.reason
 
 

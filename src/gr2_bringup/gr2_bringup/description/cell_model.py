@@ -22,6 +22,9 @@ CAMERA_TO_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
 BODY_TO_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """From an optical frame (x right, y down, z forward) to a frame with x forward, y left, z up."""
 
+GRIPPER_SPEED = 0.5
+"""Largest speed [rad/s] of the gripper's joints that the manufacturer's URDF allows; the simulator has no limit."""
+
 TYPES = {
     int(mujoco.mjtGeom.mjGEOM_PLANE): "plane",
     int(mujoco.mjtGeom.mjGEOM_SPHERE): "sphere",
@@ -248,7 +251,7 @@ class _Reader:
             axis=tuple(map(float, model.jnt_axis[j])),
             anchor=tuple(map(float, model.jnt_pos[j])),
             limits=limits,  # type: ignore[arg-type]
-            velocity=self.velocity.get(name, 2.0),
+            velocity=self.velocity.get(name, GRIPPER_SPEED),
             effort=self._effort(name, j),
             damping=float(np.ravel(model.dof_damping[dof])[0]),
             friction=float(model.dof_frictionloss[dof]),
