@@ -6,6 +6,7 @@ ends are ours, on one machine: what goes through the socket is pickled.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -67,7 +68,9 @@ class PlanningWorker:
         """Start the process, at low priority."""
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "gr2_wbc.planning_process", str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, preexec_fn=_at_ordinary_priority
+        )
         theirs.close()
         self._channel = FramedSocket(ours, blocking=False)
         self._number = 0
@@ -103,3 +106,10 @@ class PlanningWorker:
             self._channel.send(request)
         except Gone:
             return  # poll tells
+
+
+def _at_ordinary_priority() -> None:
+    """In the child, before it becomes Python: its start must not compete with the control loop for a core."""
+    if hasattr(os, "sched_setscheduler"):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
