@@ -108,7 +108,7 @@ def test_replayed_run_reproduces_its_chunks(start, domain: int, tmp_path: Path) 
     recorded, common, equal = compare(bag, replay(start, bag))
     assert recorded > 20
     assert common >= 0.9 * recorded
-    assert equal >= 0.98 * common
+    assert equal >= common - 2  # a frame that the busy recorder missed changes the chunk after it
 
 
 @pytest.mark.slow
@@ -127,4 +127,4 @@ def test_replayed_run_of_the_model_reproduces_its_chunks(start, domain: int, tmp
     recorded, common, equal = compare(bag, replay(start, bag, **model, imagination_rate=0.0))
     assert recorded > 20
     assert common >= 0.9 * recorded
-    assert equal >= 0.98 * common
+    assert equal >= common - 2  # a frame that the busy recorder missed changes the chunk after it
