@@ -41,11 +41,13 @@ def test_missed_cycles_slow_the_arm_before_they_stop_it(bench, report, measures)
     motion, begun = bench.move()
     pid, missed = bench.running.process("wbc").pid, bench.director.status.missed_cycles
     with pulses(pid, 0.012, 0.03):
-        bench.stream(2.5, motion, begun)
-        status = bench.director.status
-        assert status.missed_cycles > missed + 20
+        scales = []
+        for _ in range(5):
+            bench.stream(0.5, motion, begun)
+            scales.append(bench.director.status.path_speed_scale)
+        assert bench.director.status.missed_cycles > missed + 20
         assert bench.state in ("TRACKING", "DECELERATING", "HOLDING"), bench.reason
-        assert status.path_speed_scale < 0.6, "the path is followed more slowly"
+        assert min(scales) < 0.6, "the path is followed more slowly"
     assert "missed or late: slower" in bench.running.logs()
     measures.assert_within_limits(bench.running)
     bench.stream(3.5, bench.circle())
