@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks.policy.ours import Subject
+from benchmarks.running_stack import running_stack
 from gr2_msgs.msg import WbcStatus
 
-from gr2_bringup import stack
 from gr2_bringup.director import Director
-from gr2_bringup.supervisor import Supervisor
 
 TARGET_HZ = {"nano": 8.0, "mini": 8.0, "S": 4.0}
 OTHERS_HZ = 2.0
@@ -31,31 +28,18 @@ def beside_stack(subject: Subject, domain: int, seconds: float) -> dict[str, Any
         domain: ROS domain.
         seconds: length of each of the two parts.
     """
-    env = dict(os.environ) | {"ROS_DOMAIN_ID": str(domain)}
-    values = stack.defaults(stack.SIMULATION) | {"seed": 3}
     statuses: list[WbcStatus] = []
-    with tempfile.TemporaryDirectory() as folder:
-        supervisor = Supervisor(
-            stack.simulation(values), env, stack.share_folder(), Path(folder) / "log", lambda *_: None
-        )
-        director = Director("bench", domain_id=domain)
-        try:
-            supervisor.start()
-            if not director.wait_until(director.ready, 90.0):
-                raise SystemExit(f"the stack is not ready: {director.not_ready_because()}")
-            director.node.create_subscription(WbcStatus, "/wbc_status", statuses.append, 10)
-            director.spin(3.0)
-            director.say(INSTRUCTIONS[0])
-            alone = _missed(director, statuses, lambda: director.spin(seconds))
-            director.say(INSTRUCTIONS[1])
-            rate = TARGET_HZ.get(subject.config.name, OTHERS_HZ)
-            subject.forget()
-            begun = time.monotonic()
-            beside = _missed(director, statuses, lambda: _paced(subject, rate, seconds))
-            elapsed = time.monotonic() - begun
-        finally:
-            director.close()
-            supervisor.stop()
+    with running_stack(domain) as (_, director):
+        director.node.create_subscription(WbcStatus, "/wbc_status", statuses.append, 10)
+        director.spin(1.0)
+        director.say(INSTRUCTIONS[0])
+        alone = _missed(director, statuses, lambda: director.spin(seconds))
+        director.say(INSTRUCTIONS[1])
+        rate = TARGET_HZ.get(subject.config.name, OTHERS_HZ)
+        subject.forget()
+        begun = time.monotonic()
+        beside = _missed(director, statuses, lambda: _paced(subject, rate, seconds))
+        elapsed = time.monotonic() - begun
     wall = 1e3 * np.array(subject.chunks)
     return {
         "asked_hz": rate,

@@ -9,19 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from benchmarks.report import machine, write_json
+from benchmarks.running_stack import running_stack
 from diagnostic_msgs.msg import DiagnosticArray
 from gr2_msgs.msg import TrajectoryChunk, WbcStatus
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 
-from gr2_bringup import stack
 from gr2_bringup.director import Director
 from gr2_bringup.supervisor import Supervisor
 
@@ -80,24 +79,10 @@ class Probe:
 
 def measure(seconds: float, domain: int, values: dict[str, object]) -> dict[str, object]:
     """Run the stack and measure for this long [s of wall clock]."""
-    env = dict(os.environ) | {"ROS_DOMAIN_ID": str(domain)}
-    with tempfile.TemporaryDirectory() as folder:
-        values["record"] = str(Path(folder) / "bag")
-        supervisor = Supervisor(
-            stack.simulation(values), env, stack.share_folder(), Path(folder) / "log", lambda *_: None
-        )
-        director = Director("bench", domain_id=domain)
-        try:
-            supervisor.start()
-            if not director.wait_until(director.ready, 60.0):
-                raise SystemExit(f"the stack is not ready: {director.not_ready_because()}")
-            director.spin(3.0)
-            probe = Probe(director)
-            director.spin(1.0)
-            return carry_out(supervisor, director, probe, seconds)
-        finally:
-            director.close()
-            supervisor.stop()
+    with running_stack(domain, values, bag=True) as (supervisor, director):
+        probe = Probe(director)
+        director.spin(1.0)
+        return carry_out(supervisor, director, probe, seconds)
 
 
 def carry_out(supervisor: Supervisor, director: Director, probe: Probe, seconds: float) -> dict[str, object]:
@@ -155,7 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    values = stack.defaults(stack.SIMULATION) | {"image_width": args.size, "image_height": args.size, "seed": 3}
+    values: dict[str, object] = {"image_width": args.size, "image_height": args.size}
     result = measure(args.seconds, args.domain, values)
     print(json.dumps(result, indent=1))
     if args.json:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.running_stack import running_stack
 from gr2_msgs.msg import WbcStatus
-
-from gr2_bringup import stack
-from gr2_bringup.director import Director
-from gr2_bringup.supervisor import Supervisor
 
 _INSTRUCTIONS = ("put the red block in the bin", "open the drawer", "press the red button", "lift the mug")
 _PATIENCE = 20.0  # [s] for one instruction
@@ -22,38 +16,24 @@ def with_stack(ticks: int, domain: int) -> dict[str, Any]:
     """Run the stack until the controller has made so many cycles, carrying out instructions.
 
     Raises:
-        SystemExit: the stack is not ready within a minute.
+        SystemExit: the stack is not ready in time.
     """
     statuses: list[WbcStatus] = []
-    env = dict(os.environ) | {"ROS_DOMAIN_ID": str(domain)}
-    values = stack.defaults(stack.SIMULATION) | {"seed": 3}
-    with tempfile.TemporaryDirectory() as folder:
-        supervisor = Supervisor(
-            stack.simulation(values), env, stack.share_folder(), Path(folder) / "log", lambda *_: None
-        )
-        director = Director("bench_wbc", domain_id=domain)
-        try:
-            supervisor.start()
-            if not director.wait_until(director.ready, 60.0):
-                raise SystemExit(f"the stack is not ready: {director.not_ready_because()}")
-            director.spin(3.0)
-            director.node.create_subscription(WbcStatus, "/wbc_status", statuses.append, 50)
-            director.spin(1.0)
+    with running_stack(domain) as (_, director):
+        director.node.create_subscription(WbcStatus, "/wbc_status", statuses.append, 50)
+        director.spin(1.0)
 
-            def done() -> bool:
-                return len(statuses) > 1 and statuses[-1].cycles - statuses[0].cycles >= ticks
+        def done() -> bool:
+            return len(statuses) > 1 and statuses[-1].cycles - statuses[0].cycles >= ticks
 
-            turn = 0
-            while not done():
-                director.say(_INSTRUCTIONS[turn % len(_INSTRUCTIONS)])
-                turn += 1
-                director.wait_until(
-                    lambda: done() or (director.outcome is not None and director.outcome.success), _PATIENCE
-                )
-                director.spin(0.5)
-        finally:
-            director.close()
-            supervisor.stop()
+        turn = 0
+        while not done():
+            director.say(_INSTRUCTIONS[turn % len(_INSTRUCTIONS)])
+            turn += 1
+            director.wait_until(
+                lambda: done() or (director.outcome is not None and director.outcome.success), _PATIENCE
+            )
+            director.spin(0.5)
     first, last = statuses[0], statuses[-1]
     late = np.array(last.lateness_histogram, dtype=float) - np.array(first.lateness_histogram, dtype=float)
     return {
