@@ -200,6 +200,9 @@ def action_histograms(dataset: Dataset, bins: int = 15, most: int = 200) -> list
     values = [*np.concatenate(steps).T, np.concatenate(turns), np.concatenate(grips)]
     histograms = []
     for (name, unit), column in zip(columns, values, strict=True):
-        counts, edges = np.histogram(column, bins)
+        low, high = float(column.min()), float(column.max())
+        if high - low < 1e-6:  # all alike: a range that bins can be cut from
+            low, high = low - 1e-3, high + 1e-3
+        counts, edges = np.histogram(column, bins, (low, high))
         histograms.append(Histogram(name, unit, edges, counts))
     return histograms
