@@ -41,9 +41,15 @@ def build_model(cell: Cell, timestep: float = 0.001) -> mujoco.MjModel:
     spec.modelname = f"gr2 {cell.name}"
     spec.option.timestep = timestep
     spec.stat.center, spec.stat.extent = (0.35, 0.0, 0.15), 1.0  # what shadow maps cover
-    _looks(spec, cell)
+    add_looks(spec, cell)
     _attach_gripper(spec)
     _style_arm(spec, cell)
+    furnish(spec, cell)
+    return spec.compile()
+
+
+def furnish(spec: mujoco.MjSpec, cell: Cell) -> None:
+    """Add the table and all that is on it, and the cameras; materials must have been added."""
     solid = PartBuilder(spec, (1, 1), **_SOLID)
     _table(spec, cell)
     for part in cell.scenery:
@@ -53,7 +59,6 @@ def build_model(cell: Cell, timestep: float = 0.001) -> mujoco.MjModel:
     for thing in cell.objects.values():
         _object(spec, solid, thing)
     _cameras(spec, cell)
-    return spec.compile()
 
 
 def _arm_spec() -> mujoco.MjSpec:
@@ -95,7 +100,8 @@ def _style_arm(spec: mujoco.MjSpec, cell: Cell) -> None:
             looks.add(spec.body(link), part)
 
 
-def _looks(spec: mujoco.MjSpec, cell: Cell) -> None:
+def add_looks(spec: mujoco.MjSpec, cell: Cell) -> None:
+    """Add textures, materials, sky and lights."""
     for name, look in cell.textures.items():
         low, high = look["colours"]
         texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D)

@@ -7,13 +7,9 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from gr2_policy.policy import SceneTruth
-from gr2_sim import gripper
-from gr2_sim.build import ARM_JOINTS, DAMPING, GRIPPER, KNUCKLE_JOINT, ROBOT, STIFFNESS, build_model
-from gr2_sim.cameras import Cameras
-from gr2_sim.cell import load_cell
-from gr2_sim.layout import Layout, lay_out
-from gr2_sim.tasks import find_task
+from gr2_sim.build import ARM_JOINTS, DAMPING, ROBOT, STIFFNESS, build_model
+from gr2_sim.cell import Cell
+from gr2_sim.stage import Stage
 from gr2_sim.trajectory_executor import TrajectoryExecutor
 from gr2_wbc.robots import load_robot
 
@@ -23,15 +19,13 @@ FEED_FORWARD = DAMPING / STIFFNESS
 FAST_TIMESTEP = 0.0025
 """Time step [s] that saves a fifth of the time of an episode, half of it where something is poured."""
 
-KEPT_MODELS = 6
-"""Compiled models that a world keeps: to compile one takes longer than to lay a scene anew."""
 SETTLING = 1.0
 """Time [s] that dropped objects are given to come to rest."""
 DISTURBANCE = 0.10
 """Largest offset [rad] of each joint from the ready configuration in a disturbed start."""
 
 
-class World:
+class World(Stage):
     """One cell, running.
 
     Args:
@@ -42,51 +36,25 @@ class World:
         DataError: unknown scene, or a data file is wrong.
     """
 
+    actor = "base_link"
+
     def __init__(self, scene: str = "table", timestep: float = 0.001) -> None:
-        self._timestep = timestep
-        self._models: dict[str, mujoco.MjModel] = {}
-        self.task = ""
-        self.seed = 0
-        self.episode = 0
         self._ready = np.asarray(load_robot(ROBOT).configurations["ready"], dtype=float)
         self.executor = TrajectoryExecutor(ARM_JOINTS, self._ready)
-        self._cameras: Cameras | None = None
-        self._load(scene)
+        super().__init__(scene, timestep)
         self.reset()
 
     # ------------------------------------------------------------------------------------------- life
 
+    def _build(self, cell: Cell) -> mujoco.MjModel:
+        return build_model(cell, self._timestep)
+
     def _load(self, scene: str) -> None:
-        self.cell = load_cell(scene)
-        self.model = self._model()
-        self.data = mujoco.MjData(self.model)
+        super()._load(scene)
         model = self.model
-        self.timestep = float(model.opt.timestep)
         self._arm_qpos = np.array([model.joint(name).qposadr[0] for name in ARM_JOINTS])
         self._arm_dof = np.array([model.joint(name).dofadr[0] for name in ARM_JOINTS])
         self._arm_ctrl = np.array([model.actuator(name).id for name in ARM_JOINTS])
-        self._grip_ctrl = model.actuator(GRIPPER + "gripper").id
-        self._knuckle = model.joint(GRIPPER + KNUCKLE_JOINT)
-        self._tool = model.site("tool_frame").id
-        self._slider_qpos = {
-            f.slider.joint: int(model.joint(f.slider.joint).qposadr[0]) for f in self.cell.fixtures.values() if f.slider
-        }
-        self._bodies = {name: model.body(name).id for name in (*self.cell.objects, *self.cell.fixtures)}
-        names = [model.body(i).name for i in range(model.nbody)]
-        owner = [names[model.body_rootid[i]] for i in range(model.nbody)]
-        self._geom_owner = np.array([owner[body] for body in model.geom_bodyid])
-        if self._cameras is not None:
-            self._cameras.close()
-            self._cameras = None
-
-    def _model(self) -> mujoco.MjModel:
-        """The cell's model; the last few are kept."""
-        name = self.cell.name
-        model = self._models.pop(name, None) or build_model(self.cell, self._timestep)
-        self._models[name] = model
-        while len(self._models) > KEPT_MODELS:
-            del self._models[next(iter(self._models))]
-        return model
 
     def reset(
         self, task: str = "", seed: int = 0, scene: str = "", time: float | None = None, disturbed: bool = False
@@ -106,29 +74,16 @@ class World:
         Raises:
             DataError: unknown scene. UnknownTask: unknown task. LayoutError: no arrangement was found.
         """
-        chosen = find_task(task) if task else None
-        cell = load_cell(scene) if scene else self.cell
-        if chosen and not scene and not all(cell.has(name) for name in (chosen.object, chosen.target) if name):
-            cell = load_cell(chosen.scene)
-        layout = lay_out(cell, chosen, seed)
-        if cell is not self.cell:
-            self._load(cell.name)
-        clock = self.time if time is None else time
-        mujoco.mj_resetData(self.model, self.data)
-        self.data.time = clock
-        self._place(layout)
+        chosen = self._lay(task, seed, scene, time)
+        clock = self.time
         start = self._ready
         if disturbed:
             start = start + np.random.default_rng([seed, 7]).uniform(-DISTURBANCE, DISTURBANCE, len(start))
         self.data.qpos[self._arm_qpos] = start
         self.data.ctrl[self._arm_ctrl] = start
         self.executor.hold(start)
-        self._grip_goal = 0.0
-        self._grip_reference = 0.0
-        self.task, self.seed = task, seed
-        self.episode += 1
         mujoco.mj_forward(self.model, self.data)
-        if cell.region.inside:
+        if self.cell.region.inside:
             self._settle(clock)
         return chosen.instructions[0] if chosen else ""
 
@@ -140,35 +95,7 @@ class World:
         self.executor.hold(self.joint_positions)
         mujoco.mj_forward(self.model, self.data)
 
-    def _place(self, layout: Layout) -> None:
-        data, model = self.data, self.model
-        for name, (x, y, yaw) in layout.fixtures.items():
-            mocap = model.body(name).mocapid[0]
-            data.mocap_pos[mocap] = (x, y, 0.0)
-            data.mocap_quat[mocap] = (np.cos(yaw / 2.0), 0.0, 0.0, np.sin(yaw / 2.0))
-        for name, (x, y, yaw) in layout.objects.items():
-            start = model.joint(name).qposadr[0]
-            height = layout.heights.get(name, self.cell.objects[name].rest_height)
-            data.qpos[start : start + 7] = (x, y, height, np.cos(yaw / 2.0), 0.0, 0.0, np.sin(yaw / 2.0))
-        for joint, value in layout.joints.items():
-            data.qpos[self._slider_qpos[joint]] = value
-
-    def set_joint(self, joint: str, position: float) -> None:
-        """Put a moving part of a fixture somewhere [m or rad], at rest.
-
-        Raises:
-            KeyError: the scene has no such joint.
-        """
-        self.data.qpos[self._slider_qpos[joint]] = position
-        self.data.qvel[self.model.joint(joint).dofadr[0]] = 0.0
-        mujoco.mj_forward(self.model, self.data)
-
     # ---------------------------------------------------------------------------------------- running
-
-    @property
-    def time(self) -> float:
-        """Simulation time [s]; never runs back, not at a reset either, unless told so."""
-        return float(self.data.time)
 
     def accept_trajectory(
         self,
@@ -185,25 +112,13 @@ class World:
         """
         self.executor.accept(self.time, stamp, joint_names, times, positions, velocities)
 
-    def command_gripper(self, opening: float) -> None:
-        """Open or close the gripper: 0 open ... 1 closed.
-
-        Raises:
-            ValueError: not a number from 0 to 1.
-        """
-        if not 0.0 <= opening <= 1.0:
-            raise ValueError(f"gripper command {opening} is not within 0 (open) ... 1 (closed)")
-        self._grip_goal = float(opening) * gripper.CLOSED_ANGLE
-
     def step(self, n: int = 1) -> None:
         """Advance by n time steps."""
-        data, change = self.data, gripper.SPEED * self.timestep
+        data = self.data
         for _ in range(n):
             position, velocity = self.executor.sample(data.time)
             data.ctrl[self._arm_ctrl] = position + FEED_FORWARD * velocity
-            reference = self._grip_reference
-            self._grip_reference = reference + min(max(self._grip_goal - reference, -change), change)
-            data.ctrl[self._grip_ctrl] = self._grip_reference
+            self._move_fingers()
             mujoco.mj_step(self.model, data)
 
     # ---------------------------------------------------------------------------------------- reading
@@ -222,67 +137,3 @@ class World:
     def joint_efforts(self) -> np.ndarray:
         """(7,) torques of the drives [Nm], gravity compensation not counted."""
         return self.data.actuator_force[self._arm_ctrl]
-
-    @property
-    def knuckle(self) -> tuple[float, float]:
-        """Position [rad], 0 open ... 0.8 closed, and velocity [rad/s] of the gripper's joint."""
-        return float(self.data.qpos[self._knuckle.qposadr[0]]), float(self.data.qvel[self._knuckle.dofadr[0]])
-
-    @property
-    def gripper_opening(self) -> float:
-        """Measured: 0 open ... 1 closed."""
-        return min(max(self.knuckle[0] / gripper.CLOSED_ANGLE, 0.0), 1.0)
-
-    def tool_pose(self) -> tuple[np.ndarray, np.ndarray]:
-        """Measured pose of tool_frame in base_link: position (3,) [m], quaternion (4,) x y z w."""
-        self.refresh()
-        quaternion = np.empty(4)
-        mujoco.mju_mat2Quat(quaternion, self.data.site_xmat[self._tool])
-        return self.data.site_xpos[self._tool].copy(), np.roll(quaternion, -1)
-
-    def truth(self) -> SceneTruth:
-        """Ground truth of this moment: objects and fixtures in base_link, and moving parts."""
-        self.refresh()
-        data = self.data
-        poses = {name: (data.xpos[i].copy(), np.roll(data.xquat[i], -1)) for name, i in self._bodies.items()}
-        joints = {joint: float(data.qpos[address]) for joint, address in self._slider_qpos.items()}
-        return SceneTruth(self.time, self.cell.name, self.seed, self.episode, poses, joints)
-
-    def touched(self) -> frozenset[str]:
-        """Names of the objects and fixtures that the robot touches."""
-        geoms = self.data.contact.geom
-        if len(geoms) == 0:
-            return frozenset()
-        owners = self._geom_owner[geoms]
-        first, second = owners[:, 0], owners[:, 1]
-        robot = "base_link"
-        met = set(second[first == robot]) | set(first[second == robot])
-        return frozenset(str(name) for name in met if name in self._bodies)
-
-    def refresh(self) -> None:
-        """Bring poses up to the present joint positions (a step leaves those from its beginning)."""
-        mujoco.mj_kinematics(self.model, self.data)
-
-    def refresh_view(self) -> None:
-        """Bring poses, cameras and lights up to the present joint positions."""
-        self.refresh()
-        mujoco.mj_camlight(self.model, self.data)
-
-    def render(self, camera: str, width: int = 256, height: int = 256) -> np.ndarray:
-        """Image of a camera, (height, width, 3) uint8 RGB.
-
-        Raises:
-            RenderingUnavailable: no OpenGL here.
-        """
-        if self._cameras is None or self._cameras.size != (height, width):
-            if self._cameras is not None:
-                self._cameras.close()
-            self._cameras = Cameras(self.model, width, height)
-        self.refresh_view()
-        return self._cameras.render(self.data, camera)
-
-    def close(self) -> None:
-        """Give the OpenGL context back, where images were drawn."""
-        if self._cameras is not None:
-            self._cameras.close()
-            self._cameras = None
