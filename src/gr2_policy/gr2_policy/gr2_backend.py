@@ -45,7 +45,7 @@ class Options:
         threads: of torch on the CPU. One: more of them collapse beside any other load, and make the controller late.
         seed: of random weights, and of what is drawn at run time.
         sample: draw the latent of the action head instead of taking 0.
-        keep: frames that a new window of history begins with.
+        keep: most frames that a new window of history begins with; fewer where the window holds no more.
         clip_folder: folder of the CLIP text model, for the sizes that take one.
     """
 
@@ -189,7 +189,8 @@ def make_policy(**given: object) -> Gr2Policy:
     else:
         model, transforms, text, model_id = _trained(options)
     prepare_for_inference(model, _device(options.device), options.precision)
-    streaming = StreamingConfig(keep=options.keep, sample=options.sample, seed=options.seed)
+    room = model.config.timesteps - StreamingConfig.lookahead - 1
+    streaming = StreamingConfig(keep=min(options.keep, max(room, 0)), sample=options.sample, seed=options.seed)
     policy = Gr2Policy(Stream(model, text, transforms, streaming), model_id)
     if options.untrained:
         policy.notice = f"RANDOM WEIGHTS: '{model_id}' has learned nothing; the arm will do nonsense, within its bounds"

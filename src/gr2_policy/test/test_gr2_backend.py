@@ -212,7 +212,7 @@ def test_bad_observations_are_policy_errors(nano: Gr2Policy) -> None:
         ({"untrained": "nano", "checkpoint": "x"}, "both given"),
         ({"untrained": "nano", "device": "toaster"}, "device is 'toaster'"),
         ({"untrained": "nano", "precision": "int3"}, "no precision 'int3'"),
-        ({"untrained": "nano", "keep": "7"}, "window of 3 frames"),
+        ({"untrained": "nano", "keep": "-1"}, "-1 kept"),
     ],
 )
 def test_impossible_options_are_named(given: dict, words: str) -> None:

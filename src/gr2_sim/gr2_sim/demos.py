@@ -49,6 +49,9 @@ SUITES = (TRAINING, "bin", *CHAIN_SUITES)
 """Settings that demonstrations may be recorded in; the other settings are for evaluation only."""
 TRIES = 6
 """Arrangements tried for one demonstration."""
+RETRY = 100_000
+"""From the seed of one try to that of the next. Looks and environments go by the seed's remainder, so demonstrations
+count up by one: in steps of TRIES, they would all have been of the same look."""
 DEATHS = 2
 """Workers that may die over one demonstration before it is given up."""
 STAGING = ".staging"
@@ -72,6 +75,7 @@ class Order:
         suite: one of SUITES: which scenes the tasks are done in.
         size: edge of the images [px].
         disturbance: see Disturbance.
+        varied: the teacher has a style of its own in each demonstration; else it does everything in the plainest way.
     """
 
     tasks: tuple[str, ...]
@@ -80,6 +84,7 @@ class Order:
     suite: str = TRAINING
     size: int = 128
     disturbance: Disturbance = field(default_factory=Disturbance)
+    varied: bool = True
 
     def jobs(self) -> list[Job]:
         """Task and number of each demonstration: first one of every task, then the second ..."""
@@ -106,11 +111,11 @@ def _make(task: str, number: int, folder: Path) -> tuple[bool, list[str]]:
     global _demonstrator
     if _demonstrator is None:
         world = World(timestep=FAST_TIMESTEP)
-        _demonstrator = Demonstrator(world, load_policy("teacher"), _order.size, _order.disturbance)
+        _demonstrator = Demonstrator(world, load_policy("teacher", varied=_order.varied), _order.size, _order.disturbance)
     failures: list[str] = []
     chosen = find_task(task)
     for attempt in range(TRIES):
-        seed = SEEDS + _order.seed + number * TRIES + attempt
+        seed = seed_of(_order, number, attempt)
         instruction, scene = training_instruction(chosen, seed), scene_of(_order.suite, chosen, seed)
         demonstration, episode = _demonstrator.record(task, seed, instruction, scene)
         if episode.success and not episode.stopped:
@@ -118,6 +123,11 @@ def _make(task: str, number: int, folder: Path) -> tuple[bool, list[str]]:
             return True, failures
         failures.append(f"{task}, seed {seed}: {episode.stopped or episode.detail}")
     return False, failures
+
+
+def seed_of(order: Order, number: int, attempt: int = 0) -> int:
+    """Seed of a try at a demonstration."""
+    return SEEDS + order.seed + number + attempt * RETRY
 
 
 def scene_of(suite: str, task: Task, seed: int) -> str:
@@ -230,7 +240,7 @@ class Store:
         stored = set()
         if self._writer.episodes:
             first = SEEDS + order.seed
-            stored = {(info.task, (info.seed - first) // TRIES) for info in Dataset(folder).episodes}
+            stored = {(info.task, (info.seed - first) % RETRY) for info in Dataset(folder).episodes}
         self._shard = shard
         self.staging = folder.with_name(folder.name + STAGING)
         self.staging.mkdir(parents=True, exist_ok=True)
@@ -335,6 +345,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Disturbance.distance,
         help="how far the tool is led aside [m], 0 for never (default: %(default)s)",
     )
+    parser.add_argument(
+        "--style",
+        choices=("varied", "plain"),
+        default="varied",
+        help="varied: pace, height and detours differ from one demonstration to the next, as between people (default);"
+        " plain: always the straightest way, which takes fewer demonstrations to learn",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -343,9 +360,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         tasks = tasks_of(args.suite) if args.tasks == "all" else tuple(args.tasks.split(","))
         disturbance = Disturbance(distance=args.disturb) if args.disturb else Disturbance(share=0.0, distance=0.0)
-        order = Order(tasks, args.episodes, args.seed, args.suite, args.size, disturbance)
+        order = Order(tasks, args.episodes, args.seed, args.suite, args.size, disturbance, args.style == "varied")
         if min(args.episodes, args.workers) < 1:
             raise ValueError("--episodes and --workers must be at least 1")
+        if args.episodes > RETRY:
+            raise ValueError(f"--episodes may be at most {RETRY}: later seeds are those of second tries")
         began = time.monotonic()
         with _bar(console) as bar:
             line = bar.add_task("demonstrations", total=len(order.jobs()), rate="")

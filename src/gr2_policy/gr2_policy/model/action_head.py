@@ -120,12 +120,15 @@ class ActionHead(nn.Module):
         batch, horizon = actions.shape[:2]
         mean, log_variance = self.encode(actions)
         latent = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        prefix = torch.randint(self.config.max_prefix + 1, (batch,), device=actions.device)
+        bound = torch.rand(batch, device=actions.device) < self.config.prefix_share
+        prefix = torch.randint(self.config.max_prefix + 1, (batch,), device=actions.device) * bound
         predicted = self.decode(queries, latent, actions, prefix)
         free = torch.arange(horizon, device=actions.device) >= prefix[:, None]
         free = free.float() if known is None else (free & known).float()
         count = free.sum().clamp(min=1.0)
-        pose = functional.smooth_l1_loss(predicted[..., :6], actions[..., :6].float(), reduction="none").mean(dim=2)
+        pose = functional.smooth_l1_loss(
+            predicted[..., :6], actions[..., :6].float(), reduction="none", beta=weights.pose_beta
+        ).mean(dim=2)
         gripper = functional.binary_cross_entropy_with_logits(
             predicted[..., 6], actions[..., 6].float(), reduction="none"
         )

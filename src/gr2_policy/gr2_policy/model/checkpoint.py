@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -30,6 +31,7 @@ from gr2_policy.model.vqgan import VqGan
 FORMAT = "gr2-checkpoint"
 VERSION = 1
 CARD = "card.json"
+STORED = ("float32", "float16")
 _LARGEST_CARD = 4_000_000  # bytes
 _PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz"}
 
@@ -95,6 +97,7 @@ class Card:
         data, metrics: what it was trained on and how well it does, free form.
         licence: of the weights.
         tensors: file, bytes and sha256 of the weights.
+        stored: type of the numbers in that file, of STORED; they are float32 once loaded.
     """
 
     kind: str
@@ -106,6 +109,7 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)
     licence: str = "Apache-2.0"
     tensors: dict[str, Any] = field(default_factory=dict)
+    stored: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -135,12 +139,18 @@ def save_tokenizer(folder: Path, tokenizer: VqGan, origin: Origin | None = None)
 
 
 def save_policy(
-    folder: Path, model: GR2, transforms: Transforms, text_encoder: str, origin: Origin | None = None
+    folder: Path,
+    model: GR2,
+    transforms: Transforms,
+    text_encoder: str,
+    origin: Origin | None = None,
+    stored: str = "float32",
 ) -> Card:
     """Write a policy, without its tokenizer; an older checkpoint in the folder is replaced.
 
     Args:
         text_encoder: identity of the text encoder it was trained with.
+        stored: see :class:`Card`; float16 halves the file.
     """
     origin = origin or Origin()
     card = Card(
@@ -152,6 +162,7 @@ def save_policy(
         data=origin.data,
         metrics=origin.metrics,
         licence=origin.licence,
+        stored=stored,
     )
     return _save(folder, card, model.weights())
 
@@ -160,7 +171,7 @@ def _save(folder: Path, card: Card, tensors: Mapping[str, Tensor]) -> Card:
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{card.kind}.safetensors.{os.getpid()}"
     try:
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, aside)
+        save_file({name: _narrowed(value, card.stored) for name, value in tensors.items()}, aside)
         digest = _digest(aside)
         target = folder / f"{card.kind}-{digest[:12]}.safetensors"
         _sync(aside)
@@ -180,6 +191,11 @@ def _save(folder: Path, card: Card, tensors: Mapping[str, Tensor]) -> Card:
         if old.name != target.name:
             old.unlink()
     return card
+
+
+def _narrowed(value: Tensor, stored: str) -> Tensor:
+    value = value.detach().cpu().contiguous().clone()
+    return value.half() if stored == "float16" and value.dtype == torch.float32 else value
 
 
 def _sync(path: Path) -> None:
@@ -245,10 +261,15 @@ def read_tensors(folder: Path, card: Card) -> dict[str, Tensor]:
         raise Truncated(f"{path} has {path.stat().st_size} bytes, its card says {size}")
     if _digest(path) != digest:
         raise HashMismatch(f"{path} is damaged or not the file that its card describes: its SHA-256 differs")
+    if card.stored not in STORED:
+        raise BadCard(f"{folder / CARD}: stored is '{card.stored}', known are {', '.join(STORED)}")
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise BadTensors(f"{path} is no readable safetensors file: {error}") from error
+    if card.stored == "float16":
+        return {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
+    return tensors
 
 
 def load_tokenizer(folder: Path) -> tuple[VqGan, Card]:

@@ -194,6 +194,8 @@ class ActionConfig:
         encoder_layers, decoder_layers: their depths.
         latent: length of z.
         max_prefix: most steps of a chunk that may be committed already when it is asked for (delay conditioning).
+        prefix_share: share of the training chunks that begin with committed steps. Those are easily gone on with from
+            the steps alone, so the others are what the head learns to look from.
     """
 
     horizon: int = 16
@@ -205,6 +207,7 @@ class ActionConfig:
     decoder_layers: int = 5
     latent: int = 32
     max_prefix: int = 6
+    prefix_share: float = 0.5
 
     def __post_init__(self) -> None:
         _require(self.horizon >= 1 and self.dt > 0.0, "action.horizon must be at least 1 and action.dt positive")
@@ -212,6 +215,7 @@ class ActionConfig:
             0 <= self.max_prefix < self.horizon,
             f"action.max_prefix {self.max_prefix} does not leave a step of the horizon {self.horizon} free",
         )
+        _require(0.0 <= self.prefix_share <= 1.0, f"action.prefix_share {self.prefix_share} is not within 0 ... 1")
         _require(self.width % self.heads == 0, f"action.width {self.width} is not a multiple of heads {self.heads}")
 
 
@@ -223,6 +227,8 @@ class LossConfig:
         video: of the cross-entropy of next-frame tokens beside the action losses (alone, in pre-training, it is 1).
         changed: weight of a token that differs from the frame before, against 1 of one that does not.
         pose: of the smooth L1 distance of normalised displacements.
+        pose_beta: error [normalised] below which that distance is quadratic. Small, because grasping takes the last
+            centimetre, and a square would hardly ask for it.
         gripper: of the gripper's binary cross-entropy.
         kl: of the divergence of z from its prior.
         free_bits: divergence per latent dimension that costs nothing [nat].
@@ -231,6 +237,7 @@ class LossConfig:
     video: float = 0.1
     changed: float = 3.0
     pose: float = 1.0
+    pose_beta: float = 0.1
     gripper: float = 0.1
     kl: float = 0.02
     free_bits: float = 0.01

@@ -3,6 +3,7 @@
 gr2 model info B          parameters of GR-2 B, part by part, frozen and trainable
 gr2 model info B --json   the same for programs
 gr2 model info FILE.yaml  of a configuration of your own
+gr2 model export runs/tokenizer runs/policy --out weights/mine    what is needed to run, at half the size
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from gr2_policy.model.checkpoint import CheckpointError, Origin, load_policy, load_tokenizer, save_policy, save_tokenizer
 from gr2_policy.model.config import SIZES, ConfigError, load_config
 from gr2_policy.model.info import ModelInfo, info
 
@@ -25,14 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = verbs.add_parser("info", help="parameters of a size, part by part")
     show.add_argument("size", help=f"one of {', '.join(SIZES)}, or a YAML file")
     show.add_argument("--json", action="store_true", help="for programs")
+    export = verbs.add_parser("export", help="tokenizer and policy in one folder, for --checkpoint or to be passed on")
+    export.add_argument("tokenizer", type=Path, help="folder of the tokenizer's training")
+    export.add_argument("policy", type=Path, help="folder of fine-tuning")
+    export.add_argument("--out", type=Path, required=True, help="folder to write; one that is there is replaced")
+    export.add_argument("--evaluated", type=Path, action="append", default=[], help="JSON of gr2 eval, for the card")
+    export.add_argument("--full", action="store_true", help="keep 32 bits a number (default: 16 for the policy)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was asked for.
+    """Do what was asked for.
 
     Returns:
-        0, or 2 if there is no such size.
+        0, or 2 if there is no such size or checkpoint.
     """
+    if args.what == "export":
+        return _export(args)
     try:
         path = Path(args.size)
         found = info(load_config(path)) if path.suffix in (".yaml", ".yml") else info(args.size)
@@ -44,6 +54,29 @@ def run(args: argparse.Namespace) -> int:
     else:
         Console().print(_table(found))
     return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    """The tokenizer stays as it is: what it says may not change by a bit."""
+    try:
+        rates = [_rate(path) for path in args.evaluated]
+        tokenizer, about = load_tokenizer(args.tokenizer)
+        model, transforms, card = load_policy(args.policy, tokenizer)
+        save_tokenizer(args.out / "tokenizer", tokenizer, Origin(about.data, about.metrics, about.licence))
+        origin = Origin(card.data, card.metrics | ({"evaluated": rates} if rates else {}), card.licence)
+        stored = "float32" if args.full else "float16"
+        made = save_policy(args.out / "policy", model, transforms, card.text_encoder, origin, stored)
+    except (CheckpointError, OSError, ValueError, KeyError) as error:
+        print(f"gr2 model export: {error}", file=sys.stderr)
+        return 2
+    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
+    print(f"{args.out}: {size / 1e6:.1f} MB; policy {made.tensors['sha256'][:12]}, numbers of {stored}")
+    return 0
+
+
+def _rate(path: Path) -> dict[str, object]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {name: found[name] for name in ("suite", "policy", "episodes", "successes", "wilson_low", "wilson_high")}
 
 
 def as_dict(found: ModelInfo) -> dict[str, object]:

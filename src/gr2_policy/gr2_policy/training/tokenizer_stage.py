@@ -26,6 +26,7 @@ from gr2_policy.model.vqgan import VqGan
 from gr2_policy.training.loop import Part
 
 _COLOURED = 58  # difference of the largest and smallest channel from which a pixel counts as strongly coloured
+_MEMORY = 2_000_000_000  # bytes of frames that are kept: decoding a video again for every frame would be dear
 _WHOLE_FROM = 0.9  # share of the steps after which whole frames are used
 
 
@@ -105,6 +106,7 @@ class TokenizerStage:
         self._weights = np.array(weights) / sum(weights)
         self._transforms = Transforms(views=("any",), resolution=tokenizer.config.resolution, frame_dt=0.1)
         self._kept: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+        self._bytes = 0
         self.identity = {
             "config": to_dict(tokenizer.config),
             "losses": to_dict(losses),
@@ -125,17 +127,22 @@ class TokenizerStage:
             frames = self._frames(source, number)
             view = sorted(frames)[int(random.integers(len(frames)))]
             frame = int(random.integers(len(frames[view])))
-            picture = self._transforms.resize(frames[view][frame])
+            picture = frames[view][frame]
             pictures.append(picture if whole else self._cut(picture, random))
             names.append(f"frame {frame} of '{view}' in episode {number} of source {source}")
         return Part(step, tuple(names), pixels_to_tensor(np.stack(pictures)).to(device))
 
     def _frames(self, source: int, number: int) -> dict[str, np.ndarray]:
+        """The frames of an episode as the tokenizer sees them; as many episodes are kept as _MEMORY holds."""
         key = (source, number)
         if key not in self._kept:
-            while len(self._kept) >= 24:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = dict(self._datasets[source].read(number).images)
+            images = self._datasets[source].read(number).images
+            made = {view: np.stack([self._transforms.resize(frame) for frame in images[view]]) for view in images}
+            self._bytes += sum(frames.nbytes for frames in made.values())
+            while self._kept and self._bytes > _MEMORY:
+                dropped = self._kept.pop(next(iter(self._kept)))
+                self._bytes -= sum(frames.nbytes for frames in dropped.values())
+            self._kept[key] = made
         return self._kept[key]
 
     def _cut(self, picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -163,7 +170,7 @@ class TokenizerStage:
             dataset = self._datasets[source]
             frames = self._frames(source, int(random.integers(len(dataset))))
             view = sorted(frames)[int(random.integers(len(frames)))]
-            shown.append(self._transforms.resize(frames[view][int(random.integers(len(frames[view])))]))
+            shown.append(frames[view][int(random.integers(len(frames[view])))])
         images = pixels_to_tensor(np.stack(shown)).to(device)
         again = tensor_to_pixels(tokenizer.decode(tokenizer.encode(images)))
         return {"reconstructed": np.concatenate([np.concatenate(shown, axis=1), np.concatenate(list(again), axis=1)])}

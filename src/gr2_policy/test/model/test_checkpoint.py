@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import pickle
@@ -10,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gr2_policy.model import checkpoint
+from gr2_policy.model import checkpoint, model_cli
 from gr2_policy.model.config import ModelConfig
 from gr2_policy.model.gr2 import GR2, Batch
 from gr2_policy.model.transforms import Normalization, Transforms
@@ -279,3 +280,42 @@ def test_finetuning_begins_from_a_pretraining_checkpoint(tmp_path: Path, nano: M
     deeper = dataclasses.replace(nano, trunk=dataclasses.replace(nano.trunk, layers=3))
     with pytest.raises(checkpoint.ConfigRefused, match=r"config\.trunk"):
         checkpoint.load_pretrained(tmp_path, GR2(deeper, tokenizer), _TEXT)
+
+
+def test_half_the_size_and_float32_again_once_loaded(
+    tmp_path: Path, nano: ModelConfig, tokenizer: VqGan, transforms: Transforms, batch: Batch
+) -> None:
+    model = GR2(nano, tokenizer).eval()
+    full = checkpoint.save_policy(tmp_path / "full", model, transforms, _TEXT)
+    half = checkpoint.save_policy(tmp_path / "half", model, transforms, _TEXT, stored="float16")
+    assert half.tensors["bytes"] < 0.55 * full.tensors["bytes"]
+    loaded, _, card = checkpoint.load_policy(tmp_path / "half", tokenizer)
+    assert card.stored == "float16"
+    assert {value.dtype for value in loaded.weights().values()} == {torch.float32}
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.features(batch), model.features(batch), atol=0.05, rtol=0.05)
+    _edit_card(tmp_path / "half", lambda body: body.update(stored="float8"))
+    with pytest.raises(checkpoint.BadCard, match="stored is 'float8', known are float32, float16"):
+        checkpoint.load_policy(tmp_path / "half", tokenizer)
+
+
+def test_export_of_a_training_run(
+    tmp_path: Path,
+    saved: Path,
+    nano: ModelConfig,
+    tokenizer: VqGan,
+    transforms: Transforms,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checkpoint.save_tokenizer(tmp_path / "tokens", tokenizer)
+    rates = {"suite": "simple", "policy": "gr2", "episodes": 4, "successes": 1, "wilson_low": 0.05, "wilson_high": 0.7}
+    (tmp_path / "rates.json").write_text(json.dumps(rates))
+    parser = argparse.ArgumentParser()
+    model_cli.add_arguments(parser)
+    words = ["export", str(tmp_path / "tokens"), str(saved), "--out", str(tmp_path / "mine")]
+    assert model_cli.run(parser.parse_args([*words, "--evaluated", str(tmp_path / "rates.json")])) == 0
+    kept, _ = checkpoint.load_tokenizer(tmp_path / "mine" / "tokenizer")
+    _, _, card = checkpoint.load_policy(tmp_path / "mine" / "policy", kept)
+    assert card.metrics["evaluated"] == [rates]
+    assert model_cli.run(parser.parse_args(["export", str(tmp_path / "none"), str(saved), "--out", "x"])) == 2
+    assert "none holds no checkpoint" in capsys.readouterr().err

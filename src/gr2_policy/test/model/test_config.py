@@ -23,11 +23,11 @@ def test_default_size_has_230_million_parameters_in_total() -> None:
     assert found.total == found.trainable + found.frozen == sum(part.trainable + part.frozen for part in found.parts)
 
 
-def test_mini_is_about_11_million_parameters_of_our_own() -> None:
+def test_mini_is_about_7_million_parameters_of_our_own() -> None:
     found = info("mini")
     tokenizer = sum(part.frozen for part in found.parts if part.name.startswith("tokenizer"))
-    assert found.trainable + tokenizer == pytest.approx(11e6, rel=0.05)
-    assert (found.config.tokenizer.resolution, found.config.tokenizer.tokens) == (128, 64)
+    assert found.trainable + tokenizer == pytest.approx(7e6, rel=0.05)
+    assert (found.config.tokenizer.resolution, found.config.tokenizer.tokens) == (64, 64)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -52,7 +52,7 @@ def test_a_token_sees_at_most_its_neighbours(size: str) -> None:
         ({"trunk.width": 100, "trunk.heads": 3}, "trunk.width"),
         ({"tokenizer.codebook_size": 16384}, "codebook_size"),
         ({"tokenizer.codebook": "magic"}, "magic"),
-        ({"tokenizer.stem": 8}, "64"),
+        ({"tokenizer.stem": 8}, "downsamples by 32"),
         ({"action.max_prefix": 16, "action.horizon": 16}, "max_prefix"),
         ({"text.encoder": "bert"}, "bert"),
         ({"views": ["head", "head"]}, "head"),

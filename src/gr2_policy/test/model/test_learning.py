@@ -97,7 +97,7 @@ def test_the_committed_prefix_decides_what_follows(nano: ModelConfig) -> None:
     actions[1, :, 6] = 0.0
     queries = torch.zeros(2, 1, 16)
     optimiser = _optimiser(head.parameters(), 3e-3)
-    for _ in range(150):
+    for _ in range(300):
         loss = head.loss(queries, actions, LossConfig(kl=1.0))[0].total
         optimiser.zero_grad()
         loss.backward()
