@@ -18,7 +18,11 @@ setup(
     ],
     entry_points={
         "console_scripts": ["policy_node = gr2_policy.policy_node:main"],
-        "gr2.policies": ["gr2 = gr2_policy.gr2_backend:make_policy"],
+        "gr2.policies": [
+            "gr2 = gr2_policy.gr2_backend:make_policy",
+            "nearest = gr2_policy.baselines:make_nearest",
+            "random = gr2_policy.baselines:make_random",
+        ],
     },
     zip_safe=False,
 )

@@ -111,7 +111,9 @@ def _make(task: str, number: int, folder: Path) -> tuple[bool, list[str]]:
     global _demonstrator
     if _demonstrator is None:
         world = World(timestep=FAST_TIMESTEP)
-        _demonstrator = Demonstrator(world, load_policy("teacher", varied=_order.varied), _order.size, _order.disturbance)
+        _demonstrator = Demonstrator(
+            world, load_policy("teacher", varied=_order.varied), _order.size, _order.disturbance
+        )
     failures: list[str] = []
     chosen = find_task(task)
     for attempt in range(TRIES):

@@ -90,7 +90,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _suite(options: argparse.Namespace) -> Suite:
-    rollout = RolloutConfig(replan_period=options.replan, policy_delay=options.delay, time_limit=options.time_limit)
+    rollout = RolloutConfig(
+        replan_period=options.replan,
+        policy_delay=options.delay,
+        time_limit=options.time_limit,
+        width=options.size,
+        height=options.size,
+    )
     return suite_of(
         options.suite,
         options.policy,
@@ -101,6 +107,7 @@ def _suite(options: argparse.Namespace) -> Suite:
         seed=options.seed,
         paraphrase=options.paraphrase,
         scene=options.scene,
+        videos=str(options.videos or ""),
     )
 
 
@@ -122,6 +129,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replan", type=float, default=0.2, help="time between observations [s]")
     parser.add_argument("--delay", type=float, default=0.1, help="from an observation to its chunk's use [s]")
     parser.add_argument("--time-limit", type=float, default=30.0, help="of an episode, or of an instruction [s]")
+    parser.add_argument("--size", type=int, default=128, help="edge of the images [px] (default: %(default)s)")
+    parser.add_argument("--videos", type=Path, help="folder for videos: of each task one success and one failure")
     parser.add_argument("--at-least", type=int, default=0, help="exit 1 if a task has fewer successes")
     parser.add_argument("--json", type=Path, help="write all results to this file; results so far go beside it")
 

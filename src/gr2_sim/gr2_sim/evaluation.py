@@ -11,9 +11,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from gr2_policy.data.video import VideoError
 from gr2_policy.policy import PolicyError, UnknownInstruction, UnknownPolicy, load_policy
 from gr2_sim.cameras import RenderingUnavailable
 from gr2_sim.chains import CHAIN_TASK, run_chain
+from gr2_sim.episode_videos import EpisodeVideos
 from gr2_sim.layout import LayoutError
 from gr2_sim.parts import DataError
 from gr2_sim.rollout import Rollout, RolloutConfig
@@ -33,6 +35,7 @@ KNOWN_ERRORS = (
     DataError,
     LayoutError,
     RenderingUnavailable,
+    VideoError,
 )
 
 
@@ -134,17 +137,21 @@ def evaluate(
 
 
 _rollout: Rollout | KnownFailure
+_videos: EpisodeVideos | None
 
 
 def _prepare(suite: Suite) -> None:
     """Make this process's world and policy once."""
-    global _rollout
+    global _rollout, _videos
+    _videos = None
     try:
         policy = load_policy(suite.policy, **suite.options)
         config = suite.rollout
-        if not policy.privileged and not config.images:
+        if (suite.videos or not policy.privileged) and not config.images:
             config = RolloutConfig(**{**asdict(config), "images": ("head", "wrist")})
-        _rollout = Rollout(World(timestep=suite.timestep), policy, config)
+        if suite.videos:
+            _videos = EpisodeVideos(Path(suite.videos), round(1.0 / config.replan_period))
+        _rollout = Rollout(World(timestep=suite.timestep), policy, config, _videos.watch if _videos else None)
     except (*KNOWN_ERRORS, TypeError, ValueError) as error:
         _rollout = KnownFailure(str(error))
 
@@ -153,11 +160,16 @@ def _run(job: Job) -> Result:
     if isinstance(_rollout, KnownFailure):
         raise _rollout
     try:
-        if job.task == CHAIN_TASK:
-            return run_chain(_rollout, job.seed, job.label)
-        episode = _rollout.run(job.task, job.seed, job.instruction, job.scene)
+        result = run_chain(_rollout, job.seed, job.label) if job.task == CHAIN_TASK else _one(_rollout, job)
+        if _videos:
+            _videos.finish(job.label, job.seed, result.success)
+        return result
     except KNOWN_ERRORS as error:
         raise KnownFailure(f"task '{job.label}', seed {job.seed}: {error}") from None
+
+
+def _one(rollout: Rollout, job: Job) -> Result:
+    episode = rollout.run(job.task, job.seed, job.instruction, job.scene)
     found = asdict(episode)
     del found["tool_path"]
     return Result(**{**found, "task": job.label, "steps": int(episode.success)})

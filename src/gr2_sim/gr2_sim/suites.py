@@ -52,6 +52,7 @@ class Suite:
         rollout: how an episode is run.
         name: one of SUITES.
         timestep: of the physics [s].
+        videos: folder for videos of successes and failures; empty: none.
     """
 
     policy: str
@@ -64,6 +65,7 @@ class Suite:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     name: str = PLAIN
     timestep: float = 0.001
+    videos: str = ""
 
     @property
     def fingerprint(self) -> dict[str, Any]:

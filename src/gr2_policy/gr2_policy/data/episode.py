@@ -25,8 +25,8 @@ class Episode:
         seed: of the arrangement; -1 if there is none.
         stamps: (T,) times of the frames [s], increasing.
         images: view -> (T, height, width, 3) uint8 RGB.
-        states: (T, 8) measured tool pose and gripper opening, see POSE.
-        actions: (T, 8) where the tool is to be one period later, and the gripper command, see POSE.
+        states: (T, 8) measured tool pose and gripper opening, see POSE; (T, 0) in video without a robot.
+        actions: (T, 8) where the tool is to be one period later, and the gripper command, see POSE; (T, 0) likewise.
         joints: (T, n) measured joint positions [rad]; n may be 0.
         chunks: (T, k, 8) the chunk that the demonstrator gave at each frame, one period apart; None: the actions that
             follow are the chunk.
@@ -49,6 +49,11 @@ class Episode:
     def __len__(self) -> int:
         return len(self.stamps)
 
+    @property
+    def has_robot(self) -> bool:
+        """Whether there are states and actions; else it is video alone."""
+        return self.states.shape[1] > 0
+
     def check(self) -> None:
         """Raise BadEpisode if lengths, shapes or numbers do not make an episode."""
         length = len(self.stamps)
@@ -58,8 +63,8 @@ class Episode:
             raise BadEpisode("the instruction is empty")
         shapes: list[tuple[str, np.ndarray, tuple[int | None, ...]]] = [
             ("stamps", self.stamps, (length,)),
-            ("states", self.states, (length, len(POSE))),
-            ("actions", self.actions, (length, len(POSE))),
+            ("states", self.states, (length, len(POSE) if self.has_robot else 0)),
+            ("actions", self.actions, (length, len(POSE) if self.has_robot else 0)),
             ("joints", self.joints, (length, None)),
         ]
         if self.chunks is not None:
@@ -76,7 +81,8 @@ class Episode:
         steps = np.diff(self.stamps)
         if not (steps > 0.0).all():
             raise BadEpisode(f"the stamp of frame {int(np.argmin(steps > 0.0)) + 1} is not later than the one before")
-        for name, poses in (("states", self.states), ("actions", self.actions)):
+        poses_of = {"states": self.states, "actions": self.actions} if self.has_robot else {}
+        for name, poses in poses_of.items():
             lengths = np.linalg.norm(poses[:, 3:7], axis=1)
             off = np.abs(lengths - 1.0) > 1e-3
             if off.any():
@@ -90,3 +96,24 @@ class Episode:
                     f"images of '{view}' have shape {frames.shape} and type {frames.dtype},"
                     f" expected ({length}, height, width, 3) uint8"
                 )
+
+
+def without_robot(
+    caption: str,
+    images: Mapping[str, np.ndarray],
+    fps: float,
+    task: str = "",
+    seed: int = -1,
+    notes: Mapping[str, str | int | float | bool] | None = None,
+) -> Episode:
+    """Video alone, with words: no states, no actions.
+
+    Args:
+        caption: what is to be seen.
+        images: view -> (T, height, width, 3) uint8 RGB.
+        fps: frames a second.
+        task, seed, notes: see Episode.
+    """
+    length = len(next(iter(images.values())))
+    nothing = np.zeros((length, 0), np.float32)
+    return Episode(caption, task, seed, np.arange(length) / fps, images, nothing, nothing, nothing, notes=notes or {})

@@ -52,11 +52,13 @@ class Shape:
         views: camera -> (height, width) [px].
         joints: names of the joints, possibly none.
         horizon: poses of the stored chunks; 0: none are stored.
+        robot: there are states and actions; else it is video without a robot.
     """
 
     views: Mapping[str, tuple[int, int]]
     joints: tuple[str, ...] = ()
     horizon: int = 0
+    robot: bool = True
 
     @staticmethod
     def of(episode: Episode, joint_names: Sequence[str] = ()) -> Shape:
@@ -65,6 +67,7 @@ class Shape:
             views={view: (frames.shape[1], frames.shape[2]) for view, frames in episode.images.items()},
             joints=tuple(joint_names) or tuple(f"joint_{i + 1}" for i in range(episode.joints.shape[1])),
             horizon=0 if episode.chunks is None else episode.chunks.shape[1],
+            robot=episode.has_robot,
         )
 
     def features(self, fps: int, codec: str, pixel_format: str) -> dict[str, dict[str, Any]]:
@@ -86,11 +89,13 @@ class Shape:
                     "has_audio": False,
                 },
             }
-        features[STATE] = {"dtype": "float32", "shape": [len(POSE)], "names": list(POSE)}
+        if self.robot:
+            features[STATE] = {"dtype": "float32", "shape": [len(POSE)], "names": list(POSE)}
         if self.joints:
             features[JOINTS] = {"dtype": "float32", "shape": [len(self.joints)], "names": list(self.joints)}
         features[STAMP] = {"dtype": "float64", "shape": [1], "names": None}
-        features[ACTION] = {"dtype": "float32", "shape": [len(POSE)], "names": list(POSE)}
+        if self.robot:
+            features[ACTION] = {"dtype": "float32", "shape": [len(POSE)], "names": list(POSE)}
         if self.horizon:
             features[CHUNK] = {"dtype": "float32", "shape": [self.horizon * len(POSE)], "names": None}
         for name, kind in (
@@ -107,13 +112,14 @@ class Shape:
 def columns(episode: Episode, shape: Shape, fps: int) -> dict[str, np.ndarray]:
     """The numbers of an episode by feature, without the indices that depend on the dataset."""
     length = len(episode)
-    numbers: dict[str, np.ndarray] = {
-        STATE: episode.states.astype(np.float32),
-        STAMP: episode.stamps.astype(np.float64),
-        ACTION: episode.actions.astype(np.float32),
-        "timestamp": (np.arange(length) / fps).astype(np.float32),
-        "frame_index": np.arange(length),
-    }
+    numbers: dict[str, np.ndarray] = {}
+    if shape.robot:
+        numbers[STATE] = episode.states.astype(np.float32)
+    numbers[STAMP] = episode.stamps.astype(np.float64)
+    if shape.robot:
+        numbers[ACTION] = episode.actions.astype(np.float32)
+    numbers["timestamp"] = (np.arange(length) / fps).astype(np.float32)
+    numbers["frame_index"] = np.arange(length)
     if shape.joints:
         numbers[JOINTS] = episode.joints.astype(np.float32)
     if shape.horizon:

@@ -54,7 +54,7 @@ class Dataset:
         folder: where it is.
         fps: frames a second.
         robot_id: what it was recorded on.
-        shape: what all episodes have in common.
+        shape: what all episodes have in common; ``shape.robot`` is False for video without states and actions.
         total_frames: number of frames.
         instructions: by their index.
         episodes: what there is.
@@ -92,7 +92,9 @@ class Dataset:
         joints = features.get(layout.JOINTS, {}).get("names") or []
         prefix = layout.image_key("")
         views = {key.removeprefix(prefix): item["shape"] for key, item in features.items() if key.startswith(prefix)}
-        self.shape = Shape({view: (shape[0], shape[1]) for view, shape in views.items()}, tuple(joints), horizon)
+        robot = layout.STATE in features or layout.ACTION in features
+        sizes = {view: (shape[0], shape[1]) for view, shape in views.items()}
+        self.shape = Shape(sizes, tuple(joints), horizon, robot)
         table = _read_parquet(self.folder / layout.TASKS)
         names = next(name for name in table.column_names if name != "task_index")
         by_index = dict(zip(table["task_index"].to_pylist(), table[names].to_pylist(), strict=True))
@@ -116,9 +118,10 @@ class Dataset:
         """
         info = self.episodes[number]
         numbers = self._numbers(info)
-        if layout.STATE not in numbers or layout.ACTION not in numbers:
+        if self.shape.robot and (layout.STATE not in numbers or layout.ACTION not in numbers):
             raise DatasetError(f"{info.data} has no {layout.STATE} or {layout.ACTION}")
         length = info.length
+        nothing = np.zeros((length, 0), np.float32)
         frames = {view: read_video(path, first, length) for view, (path, first) in info.videos.items() if images}
         chunks = numbers[layout.CHUNK].reshape(length, -1, len(POSE)) if self.shape.horizon else None
         stamps = numbers[layout.STAMP] if layout.STAMP in numbers else numbers["timestamp"]
@@ -128,9 +131,9 @@ class Dataset:
             seed=info.seed,
             stamps=stamps.reshape(length).astype(np.float64),
             images=frames,
-            states=numbers[layout.STATE],
-            actions=numbers[layout.ACTION],
-            joints=numbers.get(layout.JOINTS, np.zeros((length, 0), np.float32)),
+            states=numbers.get(layout.STATE, nothing),
+            actions=numbers.get(layout.ACTION, nothing),
+            joints=numbers.get(layout.JOINTS, nothing),
             chunks=chunks,
             success_frame=info.success_frame,
             notes=info.notes,

@@ -16,7 +16,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from gr2_policy.model.checkpoint import CheckpointError, Origin, load_policy, load_tokenizer, save_policy, save_tokenizer
+from gr2_policy.model.checkpoint import (
+    CheckpointError,
+    Origin,
+    load_policy,
+    load_tokenizer,
+    save_policy,
+    save_tokenizer,
+)
 from gr2_policy.model.config import SIZES, ConfigError, load_config
 from gr2_policy.model.info import ModelInfo, info
 
