@@ -11,7 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={package: ["py.typed"]},
+    package_data={package: ["py.typed", "experiments/*.yaml"]},
     install_requires=["pyyaml", "rich"],
     extras_require={"test": ["pytest"]},
     data_files=[

@@ -46,6 +46,8 @@ def commands(args: argparse.Namespace) -> list[list[str]]:
         str(args.tests),
         "--time-limit",
         "15",
+        "--size",
+        "64",
         *workers,
     ]
     return [

@@ -1,0 +1,202 @@
+"""The page of an experiment: counts with intervals, a plot, and the command that makes them again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gr2_bringup.experiments.plan import Arm, Experiment, ExperimentError, result_file
+from gr2_sim.tally import wilson
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm in one suite, over all its seeds.
+
+    Attributes:
+        arm: its name.
+        suite: of the evaluation.
+        successes, episodes: over all seeds.
+        low, high: Wilson 95 % interval of the rate over all episodes.
+        each: rate of each seed.
+        failures: kinds and counts.
+        average_length: of chains; None elsewhere.
+        tasks: successes and episodes of each task.
+    """
+
+    arm: str
+    suite: str
+    successes: int
+    episodes: int
+    low: float
+    high: float
+    each: tuple[float, ...]
+    failures: dict[str, int]
+    average_length: float | None
+    tasks: dict[str, tuple[int, int]]
+
+    @property
+    def rate(self) -> float:
+        """Successes per episode."""
+        return self.successes / self.episodes if self.episodes else 0.0
+
+
+def rows(experiment: Experiment, out: Path) -> list[Row]:
+    """What was measured.
+
+    Raises:
+        ExperimentError: a result is missing or damaged.
+    """
+    return [_row(experiment, arm, suite, out) for arm in experiment.arms for suite in experiment.suites]
+
+
+def _row(experiment: Experiment, arm: Arm, suite: str, out: Path) -> Row:
+    seeds = [seed for chosen, seed in experiment.runs() if chosen is arm]
+    found = [_read(result_file(out, arm, seed, suite)) for seed in seeds]
+    successes, episodes = (sum(int(one[key]) for one in found) for key in ("successes", "episodes"))
+    failures: dict[str, int] = {}
+    tasks: dict[str, tuple[int, int]] = {}
+    for one in found:
+        for kind, count in one.get("failures", {}).items():
+            failures[kind] = failures.get(kind, 0) + int(count)
+        for task, counts in _tasks(one).items():
+            done, tried = tasks.get(task, (0, 0))
+            tasks[task] = (done + int(counts["successes"]), tried + int(counts["episodes"]))
+    lengths = [float(one["average_length"]) for one in found if "average_length" in one]
+    return Row(
+        arm.name,
+        suite,
+        successes,
+        episodes,
+        *wilson(successes, episodes),
+        tuple(float(one["rate"]) for one in found),
+        failures,
+        sum(lengths) / len(lengths) if lengths else None,
+        tasks,
+    )
+
+
+def _tasks(one: dict[str, Any]) -> dict[str, Any]:
+    tasks = one.get("tasks", {})
+    return tasks if isinstance(tasks, dict) else {item["task"]: item for item in tasks}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExperimentError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict) or "successes" not in content:
+        raise ExperimentError(f"{path} is no result of gr2 eval")
+    return content
+
+
+def write(experiment: Experiment, out: Path, folder: Path, machine: str) -> Path:
+    """Write NAME.md and NAME.png into a folder, each aside and renamed; the page."""
+    found = rows(experiment, out)
+    folder.mkdir(parents=True, exist_ok=True)
+    picture, page = folder / f"{experiment.name}.png", folder / f"{experiment.name}.md"
+    plot(found, experiment.title, picture)
+    _put(page, text(experiment, found, machine))
+    return page
+
+
+def text(experiment: Experiment, found: Sequence[Row], machine: str) -> str:
+    """The page."""
+    chains = any(row.average_length is not None for row in found)
+    head = ["", "suite", "successes", "rate", "95 % interval", "rate of each seed"]
+    head += ["average length"] if chains else []
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in found:
+        each = ", ".join(f"{100 * rate:.0f} %" for rate in row.each)
+        cells = [row.arm, row.suite, f"{row.successes} of {row.episodes}", f"{100 * row.rate:.0f} %"]
+        cells += [f"{100 * row.low:.0f} … {100 * row.high:.0f} %", each if len(row.each) > 1 else ""]
+        cells += [f"{row.average_length:.2f}" if row.average_length is not None else ""] if chains else []
+        lines.append("| " + " | ".join(cells) + " |")
+    failures = [f"* {row.arm}, {row.suite}: {_counts(row.failures)}" for row in found if row.failures]
+    return "\n".join(
+        [
+            f"# {experiment.title}",
+            "",
+            experiment.question.strip(),
+            "",
+            f"![rates]({experiment.name}.png)",
+            "",
+            *lines,
+            "",
+            "Intervals are Wilson's over all episodes of all seeds together; they do not know that episodes of one"
+            " training are alike, so look at the seeds, too.",
+            "",
+            "## How large this is",
+            "",
+            experiment.scale.strip(),
+            "",
+            *_by_task(found),
+            "## How it failed",
+            "",
+            *(failures or ["It did not."]),
+            "",
+            "## Again",
+            "",
+            f"`./gr2 experiment {experiment.name}`, on {machine}.",
+            "",
+        ]
+    )
+
+
+def _by_task(found: Sequence[Row]) -> list[str]:
+    names = list(dict.fromkeys(task for row in found for task in row.tasks))
+    if len(names) < 2:
+        return []
+    lines = ["## By task", "", "| task | " + " | ".join(f"{row.arm}, {row.suite}" for row in found) + " |"]
+    lines.append("|---" * (len(found) + 1) + "|")
+    for name in names:
+        cells = (row.tasks.get(name) for row in found)
+        lines.append(f"| {name} | " + " | ".join(f"{c[0]} of {c[1]}" if c else "" for c in cells) + " |")
+    return [*lines, ""]
+
+
+def _counts(failures: dict[str, int]) -> str:
+    return ", ".join(f"{kind or 'unknown'} {count}" for kind, count in sorted(failures.items(), key=lambda x: -x[1]))
+
+
+def plot(found: Sequence[Row], title: str, path: Path) -> None:
+    """Bars with intervals, a dot for each seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    suites = list(dict.fromkeys(row.suite for row in found))
+    arms = list(dict.fromkeys(row.arm for row in found))
+    figure, axes = pyplot.subplots(figsize=(max(5.0, 1.1 * len(suites) * len(arms)), 3.6))
+    width = 0.8 / len(arms)
+    for index, arm in enumerate(arms):
+        chosen = [row for row in found if row.arm == arm]
+        places = [suites.index(row.suite) + (index - (len(arms) - 1) / 2) * width for row in chosen]
+        rates = [row.rate for row in chosen]
+        below = [max(row.rate - row.low, 0.0) for row in chosen]
+        above = [max(row.high - row.rate, 0.0) for row in chosen]
+        axes.bar(places, rates, 0.9 * width, yerr=[below, above], capsize=3, label=arm)
+        for place, row in zip(places, chosen, strict=True):
+            axes.plot([place] * len(row.each), row.each, "k.", markersize=4)
+    axes.set_xticks(range(len(suites)), suites)
+    axes.set_ylim(0.0, 1.0)
+    axes.set_ylabel("success rate")
+    axes.set_title(title, fontsize=10)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    aside = path.with_name(f".{path.name}")
+    figure.savefig(aside, dpi=110, format="png")
+    pyplot.close(figure)
+    os.replace(aside, path)
+
+
+def _put(path: Path, content: str) -> None:
+    aside = path.with_name(f".{path.name}")
+    aside.write_text(content, encoding="utf-8")
+    os.replace(aside, path)

@@ -1,0 +1,223 @@
+"""An experiment as data: what is compared, on what, how often; and the commands that this comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FOLDER = Path(__file__).resolve().parent
+
+
+class ExperimentError(ValueError):
+    """An experiment cannot be used. The message names the file and the entry."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Demonstrations that an experiment makes.
+
+    Attributes:
+        tasks: names.
+        episodes: of each.
+        size: edge of the images [px].
+        style: of the teacher, ``plain`` or ``varied``.
+    """
+
+    tasks: tuple[str, ...]
+    episodes: int
+    size: int = 64
+    style: str = "plain"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the things compared.
+
+    Attributes:
+        name: in the table.
+        policy: name of an installed policy.
+        trained: learn it here (policy gr2 only); else ``options`` say what is run.
+        pretrained: begin from the experiment's video pre-training.
+        recipe: of the training; empty: the experiment's.
+        episodes_per_task: demonstrations used; 0: all.
+        set: changes of the recipe, dotted name -> value.
+        options: for the policy in evaluation.
+    """
+
+    name: str
+    policy: str = "gr2"
+    trained: bool = True
+    pretrained: bool = False
+    recipe: str = ""
+    episodes_per_task: int = 0
+    set: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """See the module's docstring.
+
+    Attributes:
+        name: of the file.
+        title, question, scale: for the page; ``scale`` says what was run smaller than in the paper.
+        arms: what is compared.
+        tests: episodes of each task.
+        suites: settings of the evaluation.
+        tasks: evaluated; empty: those of the data.
+        seeds: of training; arms that are not trained run once.
+        data: demonstrations; None: nothing is trained.
+        video: datasets that pre-training sees beside the demonstrations' pictures.
+        recipe: of the training.
+        time_limit: of an episode [s].
+    """
+
+    name: str
+    title: str
+    question: str
+    scale: str
+    arms: tuple[Arm, ...]
+    tests: int = 20
+    suites: tuple[str, ...] = ("simple",)
+    tasks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    data: Data | None = None
+    video: tuple[str, ...] = ()
+    recipe: str = "nano"
+    time_limit: float = 15.0
+
+    def runs(self) -> list[tuple[Arm, int]]:
+        """Each arm with each of its seeds."""
+        return [(arm, seed) for arm in self.arms for seed in (self.seeds if arm.trained else self.seeds[:1])]
+
+    def recipe_of(self, arm: Arm) -> str:
+        """Of an arm's training."""
+        return arm.recipe or self.recipe
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, as the words after ``./gr2``, and the file or folder that shows it was carried out."""
+
+    words: tuple[str, ...]
+    makes: Path
+
+
+def load(name: str) -> Experiment:
+    """An experiment by name, or from a file.
+
+    Raises:
+        ExperimentError: there is none, or it cannot be used.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        raise ExperimentError(f"there is no experiment '{name}' (there are: {', '.join(known())}; or give a YAML file)")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        arms = tuple(Arm(**arm) for arm in content.pop("arms"))
+        data = content.pop("data", None)
+        made = Data(**{**data, "tasks": tuple(data["tasks"])}) if data else None
+        lists = {key: tuple(content.pop(key)) for key in ("suites", "tasks", "seeds", "video") if key in content}
+        experiment = Experiment(name=path.stem, arms=arms, data=made, **lists, **content)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ExperimentError(f"{path} cannot be used: {error}") from error
+    if experiment.data is None and any(arm.trained for arm in arms):
+        raise ExperimentError(f"{path}: an arm is trained, but there is no 'data' to train it on")
+    if experiment.data is None and not experiment.tasks:
+        raise ExperimentError(f"{path}: neither 'data' nor 'tasks' say what is evaluated")
+    return experiment
+
+
+def known() -> list[str]:
+    """Names of the experiments that ship."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
+    """All commands, in order.
+
+    Args:
+        experiment: what is run.
+        out: folder for everything it makes.
+        workers: processes that simulate.
+    """
+    data = experiment.data
+    demos = out / "demos"
+    if data is not None:
+        words = ["demos", "--out", str(demos), "--tasks", ",".join(data.tasks), "--episodes", str(data.episodes)]
+        words += ["--size", str(data.size), "--style", data.style, "--workers", str(workers)]
+        yield Step(tuple(words), demos / "meta" / "info.json")
+    seen: set[Path] = set()
+    for arm, seed in experiment.runs():
+        if arm.trained:
+            for step in _training(experiment, arm, seed, out):
+                if step.makes not in seen:
+                    seen.add(step.makes)
+                    yield step
+        for suite in experiment.suites:
+            yield _evaluation(experiment, arm, seed, suite, out, workers)
+
+
+def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterator[Step]:
+    recipe, demos = experiment.recipe_of(arm), str(out / "demos")
+    learn = ["--recipe", recipe, "--cpu", "--threads", "1"]
+    model = {key: value for key, value in arm.set.items() if key.startswith("model.")}
+    tokenizer = out / f"tokenizer-{recipe}"
+    yield Step(
+        ("train-tokenizer", "--data", demos, *learn, *_sets(model), "--out", str(tokenizer)), tokenizer / "card.json"
+    )
+    pretrained = out / f"pretrained-{recipe}-{seed}"
+    if arm.pretrained:
+        shown = [word for folder in (demos, *experiment.video) for word in ("--data", folder)]
+        words = ("pretrain", *shown, *learn, *_sets({"pretrain.seed": seed} | model), "--tokenizer", str(tokenizer))
+        yield Step((*words, "--out", str(pretrained)), pretrained / "card.json")
+    run = run_folder(out, arm, seed)
+    words = ("finetune", "--data", demos, *learn, "--tokenizer", str(tokenizer))
+    if arm.pretrained:
+        words = (*words, "--pretrained", str(pretrained))
+    if arm.episodes_per_task:
+        words = (*words, "--episodes-per-task", str(arm.episodes_per_task))
+    words = (*words, *_sets({"finetune.seed": seed} | arm.set), "--out", str(run / "training"))
+    yield Step(words, run / "training" / "card.json")
+    yield Step(
+        ("model", "export", str(tokenizer), str(run / "training"), "--out", str(run / "weights"), "--full"),
+        run / "weights" / "policy" / "card.json",
+    )
+
+
+def _evaluation(experiment: Experiment, arm: Arm, seed: int, suite: str, out: Path, workers: int) -> Step:
+    options = dict(arm.options)
+    if arm.trained:
+        options["checkpoint"] = run_folder(out, arm, seed) / "weights"
+    tasks = experiment.tasks or (experiment.data.tasks if experiment.data else ())
+    target = result_file(out, arm, seed, suite)
+    words = ["eval", "--policy", arm.policy, "--suite", suite, "--episodes", str(experiment.tests)]
+    words += [] if suite.startswith("chains") else ["--tasks", "all" if suite == "bin" else ",".join(tasks)]
+    words += ["--time-limit", str(experiment.time_limit), "--workers", str(workers), "--json", str(target)]
+    words += ["--size", str(experiment.data.size)] if experiment.data else []
+    for key, value in options.items():
+        words += ["--option", f"{key}={value}"]
+    return Step(tuple(words), target)
+
+
+def run_folder(out: Path, arm: Arm, seed: int) -> Path:
+    """What belongs to one training of an arm."""
+    return out / f"{slug(arm.name)}-seed{seed}"
+
+
+def result_file(out: Path, arm: Arm, seed: int, suite: str) -> Path:
+    """What `gr2 eval` wrote of it."""
+    return run_folder(out, arm, seed) / f"{suite}.json"
+
+
+def slug(name: str) -> str:
+    """A name as part of a file's."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name.casefold()).strip("-")
+
+
+def _sets(changes: dict[str, Any]) -> list[str]:
+    return [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]

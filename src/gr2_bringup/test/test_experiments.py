@@ -1,0 +1,89 @@
+"""Experiments as data: what they run, and the page they end in."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from gr2_bringup.experiments import page, plan
+from gr2_policy.training.recipe import load_recipe
+
+THREE = """
+title: T
+question: Q
+scale: S
+seeds: [0, 1]
+tests: 5
+data: {tasks: [press_button, close_drawer], episodes: 4}
+arms:
+  - {name: "From scratch"}
+  - {name: pre-trained, pretrained: true, set: {finetune.batch: 8}}
+  - {name: teacher, policy: teacher, trained: false}
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> plan.Experiment:
+    (tmp_path / "three.yaml").write_text(THREE)
+    return plan.load(str(tmp_path / "three.yaml"))
+
+
+def test_steps_share_what_arms_have_in_common(experiment: plan.Experiment, tmp_path: Path) -> None:
+    found = list(plan.steps(experiment, tmp_path, workers=2))
+    verbs = [step.words[0] for step in found]
+    assert verbs[:2] == ["demos", "train-tokenizer"]
+    assert {verb: verbs.count(verb) for verb in set(verbs)} == {
+        "demos": 1,
+        "train-tokenizer": 1,
+        "pretrain": 2,  # one for each seed
+        "finetune": 4,
+        "model": 4,
+        "eval": 5,  # the teacher is not trained, and runs once
+    }
+    changed = [step.words for step in found if "finetune.batch=8" in step.words]
+    assert len(changed) == 2
+    assert all("--pretrained" in words for words in changed)
+    assert len({step.makes for step in found}) == len(found)
+
+
+@pytest.mark.parametrize("name", plan.known())
+def test_those_that_ship_can_be_run(name: str, tmp_path: Path) -> None:
+    experiment = plan.load(name)
+    assert experiment.runs()
+    for arm in experiment.arms:
+        if arm.trained:
+            load_recipe(experiment.recipe_of(arm), arm.set).model_config()
+    assert list(plan.steps(experiment, tmp_path, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("arms:\n  - {nam: x}", "unexpected keyword argument 'nam'"), ("arms: 3", "cannot be used"), ("{", "cannot be")],
+)
+def test_bad_files_are_named(tmp_path: Path, change: str, words: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"title: T\nquestion: Q\nscale: S\n{change}\n")
+    with pytest.raises(plan.ExperimentError, match=words):
+        plan.load(str(path))
+    with pytest.raises(plan.ExperimentError, match="there is no experiment 'nonsense'"):
+        plan.load("nonsense")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib comes with ./gr2 experiment")
+def test_the_page_pools_seeds_and_keeps_them_apart(experiment: plan.Experiment, tmp_path: Path) -> None:
+    for number, (arm, seed) in enumerate(experiment.runs()):
+        target = plan.result_file(tmp_path / "out", arm, seed, "simple")
+        target.parent.mkdir(parents=True)
+        result = {"successes": number, "episodes": 10, "rate": number / 10, "failures": {"dropped": 10 - number}}
+        target.write_text(json.dumps(result))
+    written = page.write(experiment, tmp_path / "out", tmp_path / "pages", "a machine")
+    text = written.read_text()
+    assert "| From scratch | simple | 1 of 20 | 5 % | 1 … 24 % | 0 %, 10 % |" in text
+    assert "pre-trained, simple: dropped 15" in text
+    assert (tmp_path / "pages" / "three.png").stat().st_size > 5000
+    plan.result_file(tmp_path / "out", experiment.arms[0], 1, "simple").write_text("{")
+    with pytest.raises(plan.ExperimentError, match=r"From|from-scratch-seed1.simple\.json cannot be read"):
+        page.rows(experiment, tmp_path / "out")
