@@ -143,6 +143,10 @@ def variant(name: str) -> Cell:
         from gr2_sim.bins import bin_cell  # it builds on what is here
 
         return bin_cell(name)
+    if setting == "video":
+        from gr2_sim.hands.scenes import video_cell  # likewise
+
+        return video_cell(name)
     if setting not in _VARY or not rest or not rest[0].isdigit():
         raise DataError(f"unknown variant '{name}'; expected SCENE~SETTING~NUMBER[~TASK], settings: {', '.join(_VARY)}")
     number, task = int(rest[0]), find_task(rest[1]) if len(rest) > 1 else None

@@ -83,6 +83,7 @@ def _info(dataset: Dataset, args: argparse.Namespace, _console: Console) -> int:
         print(json.dumps(asdict(summary), indent=1))
         return 0
     size = sum(path.stat().st_size for path in dataset.folder.rglob("*") if path.is_file())
+    chunks = f"{dataset.shape.horizon} poses" if dataset.shape.horizon else "none stored: actions in a row"
     views = ", ".join(f"{view} {width}x{height}" for view, (height, width) in dataset.shape.views.items())
     table = Table("", "", show_header=False, box=None)
     for name, value in (
@@ -90,7 +91,7 @@ def _info(dataset: Dataset, args: argparse.Namespace, _console: Console) -> int:
         ("episodes", f"{summary.episodes}, {summary.successes} of them confirmed by a referee"),
         ("frames", f"{summary.frames} at {dataset.fps} Hz: {summary.seconds / 60.0:.1f} minutes"),
         ("cameras", views),
-        ("chunks", f"{dataset.shape.horizon} poses" if dataset.shape.horizon else "none stored: actions in a row"),
+        ("chunks", chunks if dataset.shape.robot else "none: video without a robot"),
         ("on disk", f"{size / 1e6:.1f} MB, {size / 1e6 / max(summary.episodes, 1):.2f} MB an episode"),
         ("instructions", f"{summary.instructions}"),
     ):
@@ -174,6 +175,8 @@ def _to_bag(dataset: Dataset, args: argparse.Namespace, _console: Console) -> in
 
     if not 0 <= args.episode < len(dataset):
         raise ValueError(f"there is no episode {args.episode}: the dataset has 0 … {len(dataset) - 1}")
+    if not dataset.shape.robot:
+        raise DatasetError(f"{dataset.folder} is video without a robot: a bag would have nothing to say")
     path = write_bag(args.bag, dataset.read(args.episode), dataset.shape.joints, 1.0 / dataset.fps)
     print(f"'{dataset.episodes[args.episode].instruction}': {path}")
     return 0

@@ -23,6 +23,7 @@ class Bounds:
         turning: of the measured tool [rad/s].
         gap: time between frames, as a multiple of the nominal one.
         dead: frames in a row whose images do not change while the tool moves.
+        dead_video: likewise for video without a robot, in which nobody need move for a moment.
         moving: speed [m/s] from which the tool counts as moving.
         reach: distance [m] from the measured tool to where the action sends it.
     """
@@ -31,6 +32,7 @@ class Bounds:
     turning: float = 4.0
     gap: float = 1.5
     dead: int = 2
+    dead_video: int = 15
     moving: float = 0.05
     reach: float = 0.15
 
@@ -113,6 +115,27 @@ def check_episode(episode: Episode, fps: int, bounds: Bounds) -> list[tuple[str,
     steps = np.diff(episode.stamps)
     for frame in np.nonzero(np.abs(steps - period) > (bounds.gap - 1.0) * period)[0]:
         found.append(("gap", f"frame {frame + 1} comes {1e3 * steps[frame]:.0f} ms after the one before"))
+    moving, least, meanwhile = np.ones(len(steps), bool), bounds.dead_video, ""
+    if episode.has_robot:
+        of_robot, moving = _check_robot(episode, steps, bounds)
+        found += of_robot
+        least, meanwhile = bounds.dead, " while the tool moves"
+    for view, frames in episode.images.items():
+        flat = frames.reshape(len(frames), -1)
+        for frame in np.nonzero(flat.max(axis=1) == flat.min(axis=1))[0]:
+            found.append(("blank", f"frame {frame} of '{view}' has one colour only"))
+        same = (flat[1:] == flat[:-1]).all(axis=1) & moving
+        found += [
+            ("dead", f"'{view}' stands still in frames {a} ... {b}{meanwhile}")
+            for a, b in _runs(same)
+            if b - a >= least
+        ]
+    return found
+
+
+def _check_robot(episode: Episode, steps: np.ndarray, bounds: Bounds) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """What is suspicious in states and actions, and in which steps (T - 1,) the tool moves."""
+    found: list[tuple[str, str]] = []
     speed = np.linalg.norm(np.diff(episode.states[:, :3], axis=0), axis=1) / steps
     for frame in np.nonzero(speed > bounds.speed)[0]:
         found.append(("jump", f"frame {frame + 1}: the tool moves at {speed[frame]:.2f} m/s"))
@@ -123,20 +146,10 @@ def check_episode(episode: Episode, fps: int, bounds: Bounds) -> list[tuple[str,
     far = np.linalg.norm(episode.actions[:, :3] - episode.states[:, :3], axis=1)
     for frame in np.nonzero(far > bounds.reach)[0]:
         found.append(("far action", f"frame {frame}: the action lies {far[frame]:.3f} m from the tool"))
-    for view, frames in episode.images.items():
-        flat = frames.reshape(len(frames), -1)
-        for frame in np.nonzero(flat.max(axis=1) == flat.min(axis=1))[0]:
-            found.append(("blank", f"frame {frame} of '{view}' has one colour only"))
-        same = (flat[1:] == flat[:-1]).all(axis=1) & (speed > bounds.moving)
-        found += [
-            ("dead", f"'{view}' stands still in frames {a} ... {b} while the tool moves")
-            for a, b in _runs(same)
-            if b - a >= bounds.dead
-        ]
     outside = (episode.actions[:, 7] < -0.01) | (episode.actions[:, 7] > 1.01)
     for frame in np.nonzero(outside)[0]:
         found.append(("gripper", f"frame {frame}: the gripper command is {episode.actions[frame, 7]:.2f}, not 0 ... 1"))
-    return found
+    return found, speed > bounds.moving
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
@@ -188,7 +201,12 @@ class Histogram:
 
 
 def action_histograms(dataset: Dataset, bins: int = 15, most: int = 200) -> list[Histogram]:
-    """How far actions move the tool from where it is, turn it, and close the gripper; from at most so many episodes."""
+    """How far actions move the tool from where it is, turn it, and close the gripper; from at most so many episodes.
+
+    None for video without a robot.
+    """
+    if not dataset.shape.robot:
+        return []
     steps, turns, grips = [], [], []
     for number in np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(int)):
         episode = dataset.read(int(number), images=False)

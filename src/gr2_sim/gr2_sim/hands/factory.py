@@ -1,0 +1,137 @@
+"""Has numbered clips made by worker processes and stores them in order, so that a broken run can go on."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gr2_policy.data.staging import load_episode
+from gr2_policy.data.writer import DatasetWriter
+
+DEATHS = 2
+"""Workers that may die over one clip before it is given up."""
+
+Make = Callable[[int, Path], list[str]]
+"""Runs in a worker: writes clip number n to a file, or does not; says in words what failed on the way."""
+
+
+@dataclass
+class Report:
+    """How a run went.
+
+    Attributes:
+        kept: clips in the dataset.
+        failures: attempts that did not succeed, in words.
+        given_up: clips that could not be made.
+    """
+
+    kept: int = 0
+    failures: list[str] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
+
+
+class Factory:
+    """Makes what is missing of some clips.
+
+    Args:
+        make: see Make; it and its arguments travel to other processes.
+        prepare, about: called with `about` in each worker before anything else.
+        writer: of the dataset.
+        staging: folder of clips that are made but not stored yet.
+        shard: clips stored at a time.
+    """
+
+    def __init__(
+        self, make: Make, prepare: Callable[[Any], None], about: Any, writer: DatasetWriter, staging: Path, shard: int
+    ) -> None:
+        self._make, self._prepare, self._about = make, prepare, about
+        self._writer, self._staging, self._shard = writer, staging, shard
+
+    def run(self, numbers: Sequence[int], workers: int, progress: Callable[[int], None] | None = None) -> Report:
+        """Make and store clips.
+
+        Args:
+            numbers: of the clips, in the order in which they are stored.
+            workers: processes.
+            progress: called with the clips done, as they come.
+
+        Raises:
+            what `make` raises; DatasetError, VideoError, OSError: the dataset cannot be written. What was made before
+            is stored all the same.
+        """
+        self._staging.mkdir(parents=True, exist_ok=True)
+        report = Report(kept=self._writer.episodes)
+        self._queue, self._ready = list(numbers), {n for n in numbers if self.aside(n).exists()}
+        deaths: dict[int, int] = defaultdict(int)
+
+        def advance(number: int, failures: list[str]) -> None:
+            report.failures += failures
+            if self.aside(number).exists():
+                self._ready.add(number)
+            else:
+                report.given_up.append(number)
+                self._queue.remove(number)
+            self._store(report, self._shard)
+            if progress:
+                progress(report.kept + len(self._ready))
+
+        left = [number for number in numbers if number not in self._ready]
+        try:
+            while left:
+                for number in self._until_a_worker_dies(left, workers, advance):
+                    deaths[number] += 1
+                    if deaths[number] >= DEATHS:
+                        left.remove(number)
+                        advance(number, [f"clip {number}: its worker died {DEATHS} times"])
+        finally:
+            self._store(report, 1)
+        return report
+
+    def aside(self, number: int) -> Path:
+        """Where a clip lies until it is stored."""
+        return self._staging / f"{number:08d}.npz"
+
+    def _store(self, report: Report, least: int) -> None:
+        """Store clips that lie there without a gap, as long as there are so many."""
+        while len(row := list(itertools.takewhile(self._ready.__contains__, self._queue))[: self._shard]) >= least:
+            self._writer.append([load_episode(self.aside(number)) for number in row])
+            for number in row:
+                self.aside(number).unlink()
+                self._ready.discard(number)
+            del self._queue[: len(row)]
+            report.kept += len(row)
+            if not self._queue:
+                return
+
+    def _until_a_worker_dies(
+        self, left: list[int], workers: int, advance: Callable[[int, list[str]], None]
+    ) -> set[int]:
+        """Takes what is done off the list; the clips that were being made when a worker died, if one did."""
+        context = multiprocessing.get_context("spawn")
+        waiting = list(reversed(left))
+        running: dict[Future[list[str]], int] = {}
+        with ProcessPoolExecutor(workers, context, initializer=self._prepare, initargs=(self._about,)) as pool:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < workers:  # no more, so that a death has few suspects
+                        number = waiting.pop()
+                        running[pool.submit(self._make, number, self.aside(number))] = number
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        failures = future.result()
+                        number = running.pop(future)
+                        left.remove(number)
+                        advance(number, failures)
+            except BrokenProcessPool:
+                return set(running.values())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return set()
