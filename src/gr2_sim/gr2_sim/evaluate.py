@@ -25,6 +25,7 @@ from typing import Any
 
 from gr2_sim.chains import CHAIN_SUITES, chain_counts, chain_table
 from gr2_sim.evaluation import KNOWN_ERRORS, ONE_THREAD, Journal, KnownFailure, evaluate
+from gr2_sim.imagining import agreement
 from gr2_sim.rollout import RolloutConfig
 from gr2_sim.suites import SUITES, Suite, jobs_of, suite_of
 from gr2_sim.tally import Result, counts, table
@@ -108,6 +109,7 @@ def _suite(options: argparse.Namespace) -> Suite:
         paraphrase=options.paraphrase,
         scene=options.scene,
         videos=str(options.videos or ""),
+        imagine=options.imagine,
     )
 
 
@@ -131,6 +133,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time-limit", type=float, default=30.0, help="of an episode, or of an instruction [s]")
     parser.add_argument("--size", type=int, default=128, help="edge of the images [px] (default: %(default)s)")
     parser.add_argument("--videos", type=Path, help="folder for videos: of each task one success and one failure")
+    parser.add_argument(
+        "--imagine",
+        type=float,
+        default=0.0,
+        help="instants a second that the policy imagines, to be compared (0: none)",
+    )
     parser.add_argument("--at-least", type=int, default=0, help="exit 1 if a task has fewer successes")
     parser.add_argument("--json", type=Path, help="write all results to this file; results so far go beside it")
 
@@ -180,6 +188,8 @@ def _write(path: Path, suite: Suite, results: Sequence[Result], wall: float) -> 
     }
     if suite.name in CHAIN_SUITES:
         content |= chain_counts(results)
+    if suite.imagine:
+        content["imagination"] = agreement(results)
     aside = path.with_name(path.name + ".tmp")
     aside.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
     aside.replace(path)

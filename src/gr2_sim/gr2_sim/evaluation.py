@@ -7,7 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gr2_policy.policy import PolicyError, UnknownInstruction, UnknownPolicy, lo
 from gr2_sim.cameras import RenderingUnavailable
 from gr2_sim.chains import CHAIN_TASK, run_chain
 from gr2_sim.episode_videos import EpisodeVideos
+from gr2_sim.imagining import ImaginationWatch
 from gr2_sim.layout import LayoutError
 from gr2_sim.parts import DataError
 from gr2_sim.rollout import Rollout, RolloutConfig
@@ -138,12 +139,13 @@ def evaluate(
 
 _rollout: Rollout | KnownFailure
 _videos: EpisodeVideos | None
+_imagination: ImaginationWatch | None
 
 
 def _prepare(suite: Suite) -> None:
     """Make this process's world and policy once."""
-    global _rollout, _videos
-    _videos = None
+    global _rollout, _videos, _imagination
+    _videos = _imagination = None
     try:
         policy = load_policy(suite.policy, **suite.options)
         config = suite.rollout
@@ -151,7 +153,10 @@ def _prepare(suite: Suite) -> None:
             config = RolloutConfig(**{**asdict(config), "images": ("head", "wrist")})
         if suite.videos:
             _videos = EpisodeVideos(Path(suite.videos), round(1.0 / config.replan_period))
-        _rollout = Rollout(World(timestep=suite.timestep), policy, config, _videos.watch if _videos else None)
+        if suite.imagine:
+            _imagination = ImaginationWatch(policy, suite.imagine)
+        watches = [watcher.watch for watcher in (_videos, _imagination) if watcher]
+        _rollout = Rollout(World(timestep=suite.timestep), policy, config, lambda *seen: [w(*seen) for w in watches])
     except (*KNOWN_ERRORS, TypeError, ValueError) as error:
         _rollout = KnownFailure(str(error))
 
@@ -163,7 +168,8 @@ def _run(job: Job) -> Result:
         result = run_chain(_rollout, job.seed, job.label) if job.task == CHAIN_TASK else _one(_rollout, job)
         if _videos:
             _videos.finish(job.label, job.seed, result.success)
-        return result
+        agreement = _imagination.finish() if _imagination else None
+        return replace(result, imagined=asdict(agreement) if agreement else None)
     except KNOWN_ERRORS as error:
         raise KnownFailure(f"task '{job.label}', seed {job.seed}: {error}") from None
 

@@ -53,6 +53,7 @@ class Suite:
         name: one of SUITES.
         timestep: of the physics [s].
         videos: folder for videos of successes and failures; empty: none.
+        imagine: instants a second that the policy imagines, to be compared with what happens; 0: none.
     """
 
     policy: str
@@ -66,13 +67,14 @@ class Suite:
     name: str = PLAIN
     timestep: float = 0.001
     videos: str = ""
+    imagine: float = 0.0
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What must agree for the results of an earlier run to be taken over."""
         return {
             "policy": self.policy, "suite": self.name, "options": dict(self.options), "rollout": asdict(self.rollout),
-            "timestep": self.timestep,
+            "timestep": self.timestep, **({"imagine": self.imagine} if self.imagine else {}),
         }  # fmt: skip
 
 

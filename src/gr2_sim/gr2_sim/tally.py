@@ -11,7 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """One episode; see rollout.Episode. `steps`: instructions carried out, of a chain (chains.py)."""
+    """One episode; see rollout.Episode.
+
+    `steps`: instructions carried out, of a chain (chains.py). `imagined`: an imagining.Agreement as plain data.
+    """
 
     task: str
     seed: int
@@ -25,6 +28,7 @@ class Result:
     scene: str = ""
     failure: str = ""
     steps: int = 0
+    imagined: dict[str, float] | None = None
 
 
 def wilson(successes: int, episodes: int, z: float = 1.959964) -> tuple[float, float]:
