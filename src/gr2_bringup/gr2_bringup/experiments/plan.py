@@ -45,7 +45,7 @@ class Arm:
         recipe: of the training; empty: the experiment's.
         episodes_per_task: demonstrations used; 0: all.
         set: changes of the recipe, dotted name -> value.
-        options: for the policy in evaluation.
+        options: for the policy in evaluation; ``{demos}`` stands for the folder of the demonstrations.
     """
 
     name: str
@@ -200,7 +200,7 @@ def _evaluation(experiment: Experiment, arm: Arm, seed: int, suite: str, out: Pa
     words += ["--time-limit", str(experiment.time_limit), "--workers", str(workers), "--json", str(target)]
     words += ["--size", str(experiment.data.size)] if experiment.data else []
     for key, value in options.items():
-        words += ["--option", f"{key}={value}"]
+        words += ["--option", f"{key}={value}".replace("{demos}", str(out / "demos"))]
     return Step(tuple(words), target)
 
 
