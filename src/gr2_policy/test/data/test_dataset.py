@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from gr2_policy.data import layout, writer
-from gr2_policy.data.episode import BadEpisode, Episode
+from gr2_policy.data import inspect, layout, writer
+from gr2_policy.data.episode import BadEpisode, Episode, without_robot
 from gr2_policy.data.reader import Dataset
 from gr2_policy.data.video import VideoError, VideoFormat, read_video, write_video
 from gr2_policy.data.writer import DatasetError, DatasetWriter
@@ -159,3 +159,30 @@ def test_lossy_video_is_near_and_smaller(tmp_path: Path, make_episode: Make) -> 
     with pytest.raises(VideoError, match="must be even"):
         write_video(tmp_path / "odd.mp4", [frame[:31] for frame in frames], 10, VideoFormat(quality=18))
     assert not (tmp_path / "odd.mp4").exists()
+
+
+def test_video_without_a_robot(tmp_path: Path, make_episode: Make) -> None:
+    """Captions and pictures alone are a dataset too; it does not mix with demonstrations."""
+    images = {"head": make_episode(0).images["head"]}
+    written = [without_robot(f"clip {number}", images, 10, notes={"source": "x"}) for number in range(3)]
+    out = DatasetWriter(tmp_path / "set", 10, "none")
+    out.append(written)
+    with pytest.raises(BadEpisode, match="robot"):
+        out.append([make_episode(1)])
+    dataset = Dataset(tmp_path / "set")
+    assert not dataset.shape.robot
+    for read, clip in zip(dataset, written, strict=True):
+        read.check()
+        assert not read.has_robot
+        assert (read.states.shape, read.actions.shape) == ((12, 0), (12, 0))
+        np.testing.assert_array_equal(read.images["head"], clip.images["head"])
+    features = json.loads((tmp_path / "set" / layout.INFO).read_text())["features"]
+    assert layout.STATE not in features
+    assert layout.ACTION not in features
+    assert inspect.check(dataset) == [
+        inspect.Finding("duplicate", number, "shows the same pictures as episode 0") for number in (1, 2)
+    ]
+    assert inspect.action_histograms(dataset) == []
+    half = dataclasses.replace(make_episode(1), actions=np.zeros((12, 0)))
+    with pytest.raises(BadEpisode, match="actions"):
+        half.check()
