@@ -17,7 +17,11 @@ setup(
         (f"share/{package}", ["package.xml"]),
     ],
     entry_points={
-        "console_scripts": ["sim_node = gr2_sim.sim_node:main", "viewer_node = gr2_sim.viewer_node:main"],
+        "console_scripts": [
+            "sim_node = gr2_sim.sim_node:main",
+            "viewer_node = gr2_sim.viewer_node:main",
+            "fake_kortex_node = gr2_sim.fake_kortex.fake_kortex_node:main",
+        ],
         "gr2.policies": ["teacher = gr2_sim.teacher:make_policy"],
     },
     zip_safe=False,

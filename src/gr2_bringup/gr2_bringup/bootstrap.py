@@ -29,6 +29,7 @@ VENV = Path(os.environ.get("GR2_VENV", ROOT / ".venv"))
 STAMPS = VENV / "gr2-stamps.json"
 ENVIRONMENT = ROOT / "install" / "gr2-environment.json"
 LOG = ROOT / "log" / "setup.log"
+WORKSPACE = ("src", "interfaces")  # the latter: what PyPI lacks and a ROS 2 machine has
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
@@ -72,7 +73,8 @@ def workspace_digest() -> str:
     """Of all that a colcon build depends on; Python packages are linked, not copied, so they do not count."""
 
     def parts() -> Iterator[bytes]:
-        for package in sorted(path.parent for path in (ROOT / "src").glob("*/package.xml")):
+        packages = [path.parent for base in WORKSPACE for path in (ROOT / base).glob("*/package.xml")]
+        for package in sorted(packages):
             for path in sorted(package.rglob("*")):
                 folder = path.relative_to(package).parts[0]
                 if path.is_dir() or folder in {package.name, "test", "build"} or ".egg-info" in str(path):
@@ -261,7 +263,7 @@ def reachable(url: str, timeout: float = 4.0) -> bool:
 
 
 def build_workspace() -> None:
-    command = ["colcon", "--log-base", "log", "build", "--symlink-install", "--base-paths", "src"]
+    command = ["colcon", "--log-base", "log", "build", "--symlink-install", "--base-paths", *WORKSPACE]
     command += ["--event-handlers", "console_direct-", "--cmake-args", "-DBUILD_TESTING=OFF"]
     command[0] = str(VENV / "bin" / "colcon")
     try:

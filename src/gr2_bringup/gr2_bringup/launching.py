@@ -63,7 +63,8 @@ def _node(node: stack.Node, share: Path) -> LaunchNode:
         package=node.package,
         executable=node.executable,
         name=node.name,
-        parameters=[str(share / "config" / file) for file in node.parameter_files] + [dict(node.parameters)],
+        parameters=[str(share / "config" / file) for file in node.parameter_files]
+        + [{name: stack.located(value, share) for name, value in node.parameters.items()}],
         remappings=list(node.remappings),
         output="screen",
         emulate_tty=True,

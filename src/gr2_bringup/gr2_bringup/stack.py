@@ -5,7 +5,8 @@ runner of ``./gr2`` into supervised processes. A newcomer starts here.
 
     sim_node ──images, joint states, /clock──► policy_node ──/trajectory_chunk──► wbc_node ──/joint_commands──► sim_node
 
-On the real arm the same policy and controller stand beside the vendor's driver instead of ``sim_node``.
+On the real arm the same policy and controller stand beside the vendor's driver instead of ``sim_node``, with an adapter
+for gripper and faults between them; the fake driver takes the vendor's place on a machine without an arm.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Node:
     Attributes:
         package, executable, name: as for ``ros2 run`` and ``__node:=``.
         parameter_files: YAML files, relative to this package's ``config`` folder.
-        parameters: set after the files, so they win.
+        parameters: set after the files, so they win. A text ``config/...`` is a file in this package's share folder.
         remappings: pairs (from, to).
         required: when it ends, everything ends.
     """
@@ -98,11 +99,17 @@ REAL = COMMON + (
     Argument(
         "driver",
         "kortex",
-        "kortex includes the vendor's bring-up; none expects a running driver (or a replayed bag)",
-        choices=("kortex", "none"),
+        "kortex includes the vendor's bring-up; fake is a simulated arm behind the same interfaces; none expects a "
+        "running driver (or a replayed bag)",
+        choices=("kortex", "fake", "none"),
     ),
     Argument("head_camera", "/head_camera", "namespace of the head camera's topics"),
     Argument("wrist_camera", "/camera/color", "namespace of the wrist camera's topics"),
+    Argument("scene", "table", "driver:=fake: scene around the arm"),
+    Argument("task", "", "driver:=fake: task that the scene is arranged for; empty for any"),
+    Argument("seed", 0, "driver:=fake: seed of the arrangement"),
+    Argument("camera_rate", 10.0, "driver:=fake: images per second from each camera"),
+    Argument("joint_state_rate", 250.0, "driver:=fake: joint states per second (an arm's: 1000)"),
 )
 
 # Environment of every process. The profile gives shared memory a segment that holds large images: with the
@@ -233,7 +240,7 @@ def real(values: Mapping[str, object]) -> list[Node]:
     Raises:
         BadArgument: the teacher, which reads a simulator's truth, was asked to drive a real arm; or no address.
     """
-    if values["policy"] == "teacher" and values["armed"]:
+    if values["policy"] == "teacher" and values["armed"] and values["driver"] != "fake":
         raise BadArgument("policy 'teacher' reads the simulator's truth; it cannot drive a real arm")
     if values["driver"] == "kortex" and not values["robot_ip"]:
         raise BadArgument("robot_ip is empty; give the arm's address, e.g. robot_ip:=192.168.1.10")
@@ -243,18 +250,29 @@ def real(values: Mapping[str, object]) -> list[Node]:
         for topic in ("image_raw", "camera_info")
         if values[f"{name}_camera"] != f"/{name}_camera"
     )
+    wbc = Node(
+        "gr2_wbc",
+        "wbc_node",
+        "wbc",
+        ("wbc_real.yaml",),
+        {"use_sim_time": False, "armed": values["armed"]},
+        remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC),),
+    )
     nodes = [
-        Node(
-            "gr2_wbc",
-            "wbc_node",
-            "wbc",
-            ("wbc_real.yaml",),
-            {"use_sim_time": False, "armed": values["armed"]},
-            remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC),),
-        ),
+        *_fake_driver(values, cameras),
+        wbc,
+        Node(PACKAGE, "arm_adapter", "arm_adapter", parameters={"use_sim_time": False}),
         _policy(values, use_sim_time=False, remappings=cameras),
     ]
     return nodes + _console(values, cameras) + _recorder(values, use_sim_time=False, remappings=cameras)
+
+
+def _fake_driver(values: Mapping[str, object], cameras: tuple[tuple[str, str], ...]) -> list[Node]:
+    if values["driver"] != "fake":
+        return []
+    names = ("scene", "task", "seed", "camera_rate", "image_width", "image_height", "joint_state_rate")
+    parameters = {name: values[name] for name in names} | {"controllers": "config/kortex_controllers.yaml"}
+    return [Node("gr2_sim", "fake_kortex_node", "arm", (), parameters, cameras)]
 
 
 def _policy(values: Mapping[str, object], use_sim_time: bool, remappings: tuple[tuple[str, str], ...] = ()) -> Node:
@@ -310,4 +328,9 @@ def environment(share: Path) -> dict[str, str]:
     Args:
         share: this package's share folder, which holds ``config``.
     """
-    return {name: str(share / value) if value.startswith("config/") else value for name, value in ENVIRONMENT.items()}
+    return {name: str(located(value, share)) for name, value in ENVIRONMENT.items()}
+
+
+def located(value: object, share: Path) -> object:
+    """A value of a parameter or variable; texts ``config/...`` become paths in the share folder."""
+    return str(share / value) if isinstance(value, str) and value.startswith("config/") else value

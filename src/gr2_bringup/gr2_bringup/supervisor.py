@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gr2_bringup.stack import Node
+from gr2_bringup.stack import Node, located
 
 COLOURS = (36, 33, 35, 32, 34, 31)  # ANSI, one per node
 PR_SET_PDEATHSIG = 1
@@ -46,15 +46,15 @@ def executable_path(node: Node, prefixes: Sequence[str]) -> Path:
     raise MissingExecutable(f"no executable {node.package}/{node.executable} in {':'.join(prefixes)}")
 
 
-def command_line(node: Node, path: Path, config: Path) -> list[str]:
-    """The command that ``ros2 launch`` would also run."""
+def command_line(node: Node, path: Path, share: Path) -> list[str]:
+    """The command that ``ros2 launch`` would also run; ``share``: this package's share folder."""
     command = [str(path), "--ros-args", "-r", f"__node:={node.name}"]
     for source, target in node.remappings:
         command += ["-r", f"{source}:={target}"]
     for file in node.parameter_files:
-        command += ["--params-file", str(config / file)]
+        command += ["--params-file", str(share / "config" / file)]
     for name, value in node.parameters.items():
-        command += ["-p", f"{name}:={_yaml(value)}"]
+        command += ["-p", f"{name}:={_yaml(located(value, share))}"]
     return command
 
 
@@ -105,7 +105,7 @@ class Supervisor:
             MissingExecutable: one of them is not built; nothing has been started then.
         """
         prefixes = [p for p in self._env.get("AMENT_PREFIX_PATH", "").split(":") if p]
-        commands = [command_line(n, executable_path(n, prefixes), self._share / "config") for n in self._nodes]
+        commands = [command_line(n, executable_path(n, prefixes), self._share) for n in self._nodes]
         self._log.mkdir(parents=True, exist_ok=True)
         for index, (node, command) in enumerate(zip(self._nodes, commands, strict=True)):
             process = subprocess.Popen(

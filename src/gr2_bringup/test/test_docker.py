@@ -30,11 +30,11 @@ SYSTEM_KEYS = {
 
 ROS_PACKAGES = {
     "action_msgs", "ament_cmake", "ament_index_python", "builtin_interfaces", "control_msgs", "controller_manager",
-    "diagnostic_msgs", "domain_coordinator", "geometry_msgs", "gz_ros2_control", "joint_state_broadcaster",
-    "joint_trajectory_controller", "launch", "launch_ros", "lifecycle_msgs", "parallel_gripper_controller",
-    "rcl_interfaces", "rclpy", "robot_state_publisher", "ros2launch", "ros_gz_bridge", "ros_gz_sim", "rosgraph_msgs",
-    "rosidl_default_generators", "rosidl_default_runtime", "sensor_msgs", "shape_msgs", "std_msgs", "std_srvs",
-    "trajectory_msgs", "visualization_msgs", "xacro",
+    "diagnostic_msgs", "domain_coordinator", "example_interfaces", "geometry_msgs", "gz_ros2_control",
+    "joint_state_broadcaster", "joint_trajectory_controller", "launch", "launch_ros", "lifecycle_msgs",
+    "parallel_gripper_controller", "rcl_interfaces", "rclpy", "robot_state_publisher", "ros2launch", "ros_gz_bridge",
+    "ros_gz_sim", "rosgraph_msgs", "rosidl_default_generators", "rosidl_default_runtime", "sensor_msgs", "shape_msgs",
+    "std_msgs", "std_srvs", "trajectory_msgs", "visualization_msgs", "xacro",
 }  # fmt: skip
 """Packages of ROS 2 Jazzy that gr2 uses: each is a rosdep key and, as ros-jazzy-..., an apt name."""
 

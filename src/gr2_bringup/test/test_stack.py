@@ -109,7 +109,7 @@ def test_command_line_is_what_ros2_run_would_take(tmp_path) -> None:  # type: ig
     command = command_line(node, tmp_path / "exe", tmp_path)
     assert command[:4] == [str(tmp_path / "exe"), "--ros-args", "-r", "__node:=me"]
     assert command[4:6] == ["-r", "/a:=/b"]
-    assert command[6:8] == ["--params-file", str(tmp_path / "a.yaml")]
+    assert command[6:8] == ["--params-file", str(tmp_path / "config" / "a.yaml")]
     assert command[9::2] == ["text:='it''s'", "flag:=true", "real:=2.0", "whole:=3", "list:=['a=1', 'b=2']"]
 
 
