@@ -62,6 +62,16 @@ class Cameras:
         self._renderer.update_scene(data, camera, scene_option=self._options)
         return self._renderer.render()
 
+    def geoms(self, data: mujoco.MjData, camera: str) -> np.ndarray:
+        """Which geom each pixel of one camera shows, (height, width); -1 for none."""
+        self._renderer.enable_segmentation_rendering()
+        try:
+            self._renderer.update_scene(data, camera, scene_option=self._options)
+            shown = self._renderer.render()
+        finally:
+            self._renderer.disable_segmentation_rendering()
+        return np.where(shown[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM), shown[..., 0], -1)
+
     def close(self) -> None:
         """Give the OpenGL context back; in the thread that made it."""
         atexit.unregister(self.close)

@@ -7,7 +7,7 @@ do not know what to do after their first small error (Laskey et al. 2017, "DART"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -100,6 +100,7 @@ class Demonstrator:
         disturbance: see Disturbance.
         time_limit: of an episode [s].
         settle: time recorded after success [s].
+        masks: record what the pixels show, too.
     """
 
     def __init__(
@@ -110,10 +111,11 @@ class Demonstrator:
         disturbance: Disturbance | None = None,
         time_limit: float = 30.0,
         settle: float = 0.5,
+        masks: bool = False,
     ) -> None:
         if abs(policy.chunk_dt - FRAME_PERIOD) > 1e-9:
             raise ValueError(f"poses of a chunk are {policy.chunk_dt} s apart, frames {FRAME_PERIOD} s")
-        self._world, self._policy = world, policy
+        self._world, self._policy, self._size, self._masks = world, policy, size, masks
         self._disturbance = disturbance or Disturbance()
         self._config = RolloutConfig(
             replan_period=FRAME_PERIOD,
@@ -134,9 +136,16 @@ class Demonstrator:
             what gr2_sim.rollout.Rollout.run raises.
         """
         recorder = Recorder(self._policy, self._disturbance, seed)
-        episode = Rollout(self._world, recorder, self._config).run(task, seed, instruction, scene)
+        masks: dict[str, list[np.ndarray]] = {camera: [] for camera in CAMERAS if self._masks}
+
+        def look(observation: Observation, chunk: ActionChunk) -> None:
+            for camera, labels in masks.items():
+                labels.append(self._world.labels(camera, self._size, self._size))
+
+        episode = Rollout(self._world, recorder, self._config, look).run(task, seed, instruction, scene)
         check_training(self._world.cell, instruction)
-        return to_demonstration(recorder, episode), episode
+        demonstration = to_demonstration(recorder, episode)
+        return replace(demonstration, masks={camera: np.stack(labels) for camera, labels in masks.items()}), episode
 
 
 def to_demonstration(recorder: Recorder, episode: Episode) -> Demonstration:

@@ -76,6 +76,7 @@ class Order:
         size: edge of the images [px].
         disturbance: see Disturbance.
         varied: the teacher has a style of its own in each demonstration; else it does everything in the plainest way.
+        masks: what the pixels show is recorded too.
     """
 
     tasks: tuple[str, ...]
@@ -85,6 +86,7 @@ class Order:
     size: int = 128
     disturbance: Disturbance = field(default_factory=Disturbance)
     varied: bool = True
+    masks: bool = False
 
     def jobs(self) -> list[Job]:
         """Task and number of each demonstration: first one of every task, then the second ..."""
@@ -112,7 +114,11 @@ def _make(task: str, number: int, folder: Path) -> tuple[bool, list[str]]:
     if _demonstrator is None:
         world = World(timestep=FAST_TIMESTEP)
         _demonstrator = Demonstrator(
-            world, load_policy("teacher", varied=_order.varied), _order.size, _order.disturbance
+            world,
+            load_policy("teacher", varied=_order.varied),
+            _order.size,
+            _order.disturbance,
+            masks=_order.masks,
         )
     failures: list[str] = []
     chosen = find_task(task)
@@ -233,11 +239,12 @@ class Store:
     """
 
     def __init__(self, folder: Path, order: Order, video: VideoFormat | None, shard: int) -> None:
-        made_of = {key: value for key, value in asdict(order).items() if key not in ("episodes", "tasks")}
+        made_of = {key: value for key, value in asdict(order).items() if key not in ("episodes", "tasks", "masks")}
+        made_of |= {"masks": True} if order.masks else {}
         self._writer = DatasetWriter(folder, round(1.0 / FRAME_PERIOD), ROBOT, video)
         before = self._writer.about.setdefault("demos", made_of)
         if before != made_of:
-            changed = ", ".join(key for key in made_of if before.get(key) != made_of[key])
+            changed = ", ".join(key for key in {**before, **made_of} if before.get(key) != made_of.get(key))
             raise DemosError(f"{folder} holds demonstrations made with another {changed}; choose another folder")
         stored = set()
         if self._writer.episodes:
@@ -347,6 +354,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Disturbance.distance,
         help="how far the tool is led aside [m], 0 for never (default: %(default)s)",
     )
+    parser.add_argument("--masks", action="store_true", help="also record what pixels show, for gr2 dataset augment")
     parser.add_argument(
         "--style",
         choices=("varied", "plain"),
@@ -362,7 +370,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         tasks = tasks_of(args.suite) if args.tasks == "all" else tuple(args.tasks.split(","))
         disturbance = Disturbance(distance=args.disturb) if args.disturb else Disturbance(share=0.0, distance=0.0)
-        order = Order(tasks, args.episodes, args.seed, args.suite, args.size, disturbance, args.style == "varied")
+        order = Order(
+            tasks, args.episodes, args.seed, args.suite, args.size, disturbance, args.style == "varied", args.masks
+        )
         if min(args.episodes, args.workers) < 1:
             raise ValueError("--episodes and --workers must be at least 1")
         if args.episodes > RETRY:

@@ -12,6 +12,7 @@ from gr2_sim import gripper
 from gr2_sim.build import GRIPPER, KNUCKLE_JOINT
 from gr2_sim.cameras import Cameras
 from gr2_sim.cell import Cell, load_cell
+from gr2_sim.labels import labels_of_geoms
 from gr2_sim.layout import Layout, lay_out
 from gr2_sim.tasks import Task, find_task
 
@@ -40,6 +41,7 @@ class Stage:
         self.seed = 0
         self.episode = 0
         self._cameras: Cameras | None = None
+        self._labels: tuple[str, np.ndarray] | None = None
         self._load(scene)
 
     def _build(self, cell: Cell) -> mujoco.MjModel:
@@ -64,6 +66,7 @@ class Stage:
         names = [model.body(i).name for i in range(model.nbody)]
         owner = [names[model.body_rootid[i]] for i in range(model.nbody)]
         self._geom_owner = np.array([owner[body] for body in model.geom_bodyid])
+        self._labels = None
         if self._cameras is not None:
             self._cameras.close()
             self._cameras = None
@@ -195,12 +198,29 @@ class Stage:
         Raises:
             RenderingUnavailable: no OpenGL here.
         """
+        cameras = self._cameras_of(width, height)
+        self.refresh_view()
+        return cameras.render(self.data, camera)
+
+    def labels(self, camera: str, width: int = 256, height: int = 256) -> np.ndarray:
+        """What the pixels of a camera show, (height, width) uint8, see gr2_policy.data.episode.LABELS.
+
+        Raises:
+            RenderingUnavailable: no OpenGL here.
+        """
+        cameras = self._cameras_of(width, height)
+        if self._labels is None or self._labels[0] != self.task:
+            task = find_task(self.task) if self.task else None
+            self._labels = self.task, labels_of_geoms(self.model, self.cell, task, self.actor)
+        self.refresh_view()
+        return self._labels[1][cameras.geoms(self.data, camera)]
+
+    def _cameras_of(self, width: int, height: int) -> Cameras:
         if self._cameras is None or self._cameras.size != (height, width):
             if self._cameras is not None:
                 self._cameras.close()
             self._cameras = Cameras(self.model, width, height)
-        self.refresh_view()
-        return self._cameras.render(self.data, camera)
+        return self._cameras
 
     def close(self) -> None:
         """Give the OpenGL context back, where images were drawn."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gr2_policy.data.episode import LABELS
 from gr2_policy.data.reader import Dataset
 from gr2_policy.data.staging import load_episode, save_episode
 from gr2_sim.demonstrator import FRAME_PERIOD, Disturbance
@@ -107,3 +108,18 @@ def test_disturbances_are_followed_by_corrections(tmp_path: Path) -> None:
     assert episode.chunks is not None
     off = episode.states[1:, :3] - episode.chunks[:-1, 0, :3]
     assert np.linalg.norm(off, axis=1).max() > 0.012
+
+
+def test_masks_say_what_pixels_show(tmp_path: Path) -> None:
+    order = Order(("lift_red_block",), 1, size=64, masks=True)
+    assert record(order, tmp_path / "masks").kept == 1
+    episode = Dataset(tmp_path / "masks").read(0, masks=True)
+    episode.check()
+    assert set(episode.masks) == {"head", "wrist"}
+    pixels = episode.images["head"].astype(int)
+    red = (pixels[..., 0] > 120) & (pixels[..., 1:].max(axis=3) < 60)  # the block and the button
+    labels = episode.masks["head"]
+    assert (labels[red] == LABELS.index("task")).mean() > 0.8
+    assert {"surroundings", "table", "robot", "task", "other"} == {LABELS[i] for i in np.unique(labels)}
+    with pytest.raises(DemosError, match="another masks"):
+        record(Order(("lift_red_block",), 2, size=64), tmp_path / "masks")

@@ -11,6 +11,10 @@ POSE = ("x", "y", "z", "qx", "qy", "qz", "qw", "gripper")
 """Numbers of a state and of an action: tool_frame in base_link [m], unit quaternion, 0 open ... 1 closed."""
 
 
+LABELS = ("surroundings", "table", "robot", "task", "other")
+"""What a pixel of a mask shows: room and sky; the table; the robot; what the task is about; other things."""
+
+
 class BadEpisode(ValueError):
     """An episode cannot be stored or used. The message names the array and what is wrong with it."""
 
@@ -32,6 +36,7 @@ class Episode:
             follow are the chunk.
         success_frame: first frame at which the referee was content; -1: never, or no referee.
         notes: anything else worth keeping, as text, number or truth value.
+        masks: view -> (T, height, width) uint8, what each pixel of its images shows, index of LABELS; may be empty.
     """
 
     instruction: str
@@ -45,6 +50,7 @@ class Episode:
     chunks: np.ndarray | None = None
     success_frame: int = -1
     notes: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -95,6 +101,13 @@ class Episode:
                 raise BadEpisode(
                     f"images of '{view}' have shape {frames.shape} and type {frames.dtype},"
                     f" expected ({length}, height, width, 3) uint8"
+                )
+        for view, labels in self.masks.items():
+            expected = self.images[view].shape[:3] if view in self.images else None
+            if labels.shape != expected or labels.dtype != np.uint8 or labels.max() >= len(LABELS):
+                raise BadEpisode(
+                    f"masks of '{view}' have shape {labels.shape}, type {labels.dtype} and labels up to {labels.max()},"
+                    f" expected {expected} uint8, up to {len(LABELS) - 1}"
                 )
 
 

@@ -25,6 +25,9 @@ GR2 = "meta/gr2.json"
 """Ours, beside lerobot's: what the robot was, and what the dataset was made from."""
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+MASK_PATH = "masks/{view}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+"""Ours: what pixels show, frame by frame as the video of the view; grey level MASK_STEP times the label."""
+MASK_STEP = 60
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 
 STATE = "observation.state"
@@ -53,12 +56,14 @@ class Shape:
         joints: names of the joints, possibly none.
         horizon: poses of the stored chunks; 0: none are stored.
         robot: there are states and actions; else it is video without a robot.
+        masks: cameras of which it is known what their pixels show.
     """
 
     views: Mapping[str, tuple[int, int]]
     joints: tuple[str, ...] = ()
     horizon: int = 0
     robot: bool = True
+    masks: tuple[str, ...] = ()
 
     @staticmethod
     def of(episode: Episode, joint_names: Sequence[str] = ()) -> Shape:
@@ -68,6 +73,7 @@ class Shape:
             joints=tuple(joint_names) or tuple(f"joint_{i + 1}" for i in range(episode.joints.shape[1])),
             horizon=0 if episode.chunks is None else episode.chunks.shape[1],
             robot=episode.has_robot,
+            masks=tuple(sorted(episode.masks)),
         )
 
     def features(self, fps: int, codec: str, pixel_format: str) -> dict[str, dict[str, Any]]:

@@ -94,7 +94,8 @@ class Dataset:
         views = {key.removeprefix(prefix): item["shape"] for key, item in features.items() if key.startswith(prefix)}
         robot = layout.STATE in features or layout.ACTION in features
         sizes = {view: (shape[0], shape[1]) for view, shape in views.items()}
-        self.shape = Shape(sizes, tuple(joints), horizon, robot)
+        own = _read_json(self.folder / layout.GR2) if (self.folder / layout.GR2).exists() else {}
+        self.shape = Shape(sizes, tuple(joints), horizon, robot, tuple(own.get("masks", ())))
         table = _read_parquet(self.folder / layout.TASKS)
         names = next(name for name in table.column_names if name != "task_index")
         by_index = dict(zip(table["task_index"].to_pylist(), table[names].to_pylist(), strict=True))
@@ -106,12 +107,13 @@ class Dataset:
     def __iter__(self) -> Iterator[Episode]:
         return (self.read(number) for number in range(len(self)))
 
-    def read(self, number: int, images: bool = True) -> Episode:
+    def read(self, number: int, images: bool = True, masks: bool = False) -> Episode:
         """An episode.
 
         Args:
             number: its index.
             images: read its images too; else it has none.
+            masks: read its masks too, where there are any; else it has none.
 
         Raises:
             DatasetError, VideoError: a file is missing, damaged or shorter than its description says.
@@ -123,6 +125,7 @@ class Dataset:
         length = info.length
         nothing = np.zeros((length, 0), np.float32)
         frames = {view: read_video(path, first, length) for view, (path, first) in info.videos.items() if images}
+        labels = {view: self._labels(info, view) for view in self.shape.masks if masks}
         chunks = numbers[layout.CHUNK].reshape(length, -1, len(POSE)) if self.shape.horizon else None
         stamps = numbers[layout.STAMP] if layout.STAMP in numbers else numbers["timestamp"]
         return Episode(
@@ -137,7 +140,14 @@ class Dataset:
             chunks=chunks,
             success_frame=info.success_frame,
             notes=info.notes,
+            masks=labels,
         )
+
+    def _labels(self, info: EpisodeInfo, view: str) -> np.ndarray:
+        """(T, height, width) what the pixels of a view show."""
+        video, first = info.videos[view]
+        path = self.folder / "masks" / view / video.parent.name / video.name
+        return read_video(path, first, info.length)[..., 0] // layout.MASK_STEP
 
     def _numbers(self, info: EpisodeInfo) -> dict[str, np.ndarray]:
         table = _table(info.data)

@@ -12,13 +12,14 @@ import numpy as np
 from gr2_policy.data.episode import BadEpisode, Episode
 
 _ARRAYS = ("stamps", "states", "actions", "joints", "chunks")
-_IMAGES = "images."
+_IMAGES, _MASKS = "images.", "masks."
 
 
 def save_episode(path: Path, episode: Episode) -> None:
     """Write it aside and rename it."""
     arrays = {name: getattr(episode, name) for name in _ARRAYS if getattr(episode, name) is not None}
     arrays |= {f"{_IMAGES}{view}": frames for view, frames in episode.images.items()}
+    arrays |= {f"{_MASKS}{view}": labels for view, labels in episode.masks.items()}
     about = {
         "instruction": episode.instruction,
         "task": episode.task,
@@ -46,6 +47,7 @@ def load_episode(path: Path) -> Episode:
             about = json.loads(str(file["about"]))
             arrays = {name: file[name] for name in _ARRAYS if name in file.files}
             images = {name.removeprefix(_IMAGES): file[name] for name in file.files if name.startswith(_IMAGES)}
-        return Episode(images=images, **arrays, **about)
+            masks = {name.removeprefix(_MASKS): file[name] for name in file.files if name.startswith(_MASKS)}
+        return Episode(images=images, masks=masks, **arrays, **about)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise BadEpisode(f"{path} is not an episode put aside: {error}") from error

@@ -142,6 +142,10 @@ class DatasetWriter:
             path = layout.relative(layout.VIDEO_PATH, self.shards, video_key=layout.image_key(view))
             frames = [frame for episode in episodes for frame in episode.images[view]]
             write_video(self.folder / path, frames, self.fps, self.video)
+        for view in shape.masks:
+            path = layout.relative(layout.MASK_PATH, self.shards, view=view)
+            grey = [layout.MASK_STEP * labels for episode in episodes for labels in episode.masks[view]]
+            write_video(self.folder / path, [np.repeat(g[..., None], 3, axis=2) for g in grey], self.fps)
 
     def _info(self, shape: Shape, episodes: int, frames: int, tasks: int) -> dict[str, Any]:
         return {
@@ -166,6 +170,7 @@ class DatasetWriter:
         return {
             "robot_id": self.robot_id,
             "horizon": shape.horizon,
+            "masks": list(shape.masks),
             "shards": self.shards + 1,
             "video": {"quality": self.video.quality, "keyframe_every": self.video.keyframe_every},
             "about": self.about,
@@ -191,7 +196,7 @@ class DatasetWriter:
 
     def _remove_strays(self) -> None:
         """Remove what lies behind the last shard that counts."""
-        for pattern in ("data/*/*", "meta/episodes/*/*", "videos/*/*/*"):
+        for pattern in ("data/*/*", "meta/episodes/*/*", "videos/*/*/*", "masks/*/*/*"):
             for path in self.folder.glob(pattern):
                 chunk, file = path.parent.name.removeprefix("chunk-"), path.name.split(".")[0].removeprefix("file-")
                 known = chunk.isdigit() and file.isdigit()

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gr2_policy.data import inspect, layout, writer
-from gr2_policy.data.episode import BadEpisode, Episode, without_robot
+from gr2_policy.data.episode import LABELS, BadEpisode, Episode, without_robot
 from gr2_policy.data.reader import Dataset
+from gr2_policy.data.staging import load_episode, save_episode
 from gr2_policy.data.video import VideoError, VideoFormat, read_video, write_video
 from gr2_policy.data.writer import DatasetError, DatasetWriter
 
@@ -186,3 +187,30 @@ def test_video_without_a_robot(tmp_path: Path, make_episode: Make) -> None:
     half = dataclasses.replace(make_episode(1), actions=np.zeros((12, 0)))
     with pytest.raises(BadEpisode, match="actions"):
         half.check()
+
+
+def test_masks_come_back_exactly(tmp_path: Path, make_episode: Make) -> None:
+    """What pixels show lies beside the videos, out of lerobot's sight, and survives staging."""
+    rng = np.random.default_rng(0)
+    written = []
+    for seed in range(3):
+        episode = make_episode(seed, 9 + seed)
+        labels = rng.integers(0, len(LABELS), episode.images["head"].shape[:3]).astype(np.uint8)
+        written.append(dataclasses.replace(episode, masks={"head": labels}))
+        save_episode(tmp_path / f"{seed}.npz", written[-1])
+    out = DatasetWriter(tmp_path / "set", 10, "gen3_2f85")
+    out.append([load_episode(tmp_path / f"{seed}.npz") for seed in range(2)])
+    DatasetWriter(tmp_path / "set", 10, "gen3_2f85").append(written[2:])
+    with pytest.raises(BadEpisode, match="masks"):
+        DatasetWriter(tmp_path / "set", 10, "gen3_2f85").append([make_episode(4)])
+    dataset = Dataset(tmp_path / "set")
+    assert dataset.shape.masks == ("head",)
+    for number, episode in enumerate(written):
+        read = dataset.read(number, masks=True)
+        read.check()
+        np.testing.assert_array_equal(read.masks["head"], episode.masks["head"])
+        assert not dataset.read(number).masks
+    assert "mask" not in (tmp_path / "set" / layout.INFO).read_text()
+    for labels in (np.full_like(written[0].masks["head"], len(LABELS)), written[0].masks["head"][1:]):
+        with pytest.raises(BadEpisode, match="masks of 'head'"):
+            dataclasses.replace(written[0], masks={"head": labels}).check()
