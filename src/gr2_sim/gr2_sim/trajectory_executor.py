@@ -14,6 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NEAREST, KICK = 0.005, 0.1
+"""A point that is due sooner [s], and could only be reached with a kick of this size [rad/s], is passed over if others
+follow: a trajectory that comes late may differ by a fraction of a milliradian from the one before, and that made up for
+within an instant would be any speed at all."""
 LARGEST_WAIT = 1.0
 """How far ahead [s] a trajectory may begin: until then the arm would go on as it moves now."""
 
@@ -80,13 +84,22 @@ class TrajectoryExecutor:
             self.rejected += 1
             raise
         desired, rate = self.sample(now)
-        first = bisect_right(nodes.times, now)
+        first = self._first(now, desired, rate, nodes)
         self._nodes = _Nodes(
             [now, *nodes.times[first:]],
             np.concatenate([desired[None], nodes.positions[first:]]),
             np.concatenate([rate[None], nodes.velocities[first:]]),
         )
         self.accepted += 1
+
+    def _first(self, now: float, desired: np.ndarray, rate: np.ndarray, nodes: _Nodes) -> int:
+        """Index of the point to go to first."""
+        first = bisect_right(nodes.times, now)
+        if first + 1 < len(nodes.times) and nodes.times[first] < now + NEAREST:
+            pace = (nodes.positions[first] - desired) / (nodes.times[first] - now)
+            if np.abs(2.0 * pace - rate - nodes.velocities[first]).max() > KICK:
+                return first + 1
+        return first
 
     def sample(self, now: float) -> tuple[np.ndarray, np.ndarray]:
         """Desired positions and velocities (n,) [rad, rad/s] at this time [s]."""

@@ -66,6 +66,20 @@ def test_a_late_trajectory_is_joined_at_its_next_point(executor: TrajectoryExecu
     assert executor.sample(1.020)[0] == pytest.approx(positions[1])
 
 
+@pytest.mark.parametrize("left", [0.0001, 0.001, 0.004])
+def test_a_late_trajectory_gives_no_kick(executor: TrajectoryExecutor, left: float) -> None:
+    """One that sets off while the arm still stands, heard of just before its first point is due."""
+    now, fastest = 1.0 + PERIOD - left, 0.0
+    velocity = np.array([BRAKING * 2 * PERIOD, 0.0])
+    way = np.array([0.5 * BRAKING * (2 * PERIOD) ** 2, 0.0])
+    times, positions, velocities = command(np.array([0.5, -0.5]) + way, velocity)
+    executor.accept(now, 1.0, NAMES, times, positions, velocities)
+    for time in np.arange(now, 1.05, 1e-4):
+        fastest = max(fastest, float(np.abs(executor.sample(time)[1]).max()))
+    assert fastest < 0.12, "to the first point it would be up to 3.7 rad/s"
+    assert executor.sample(1.0 + 4 * PERIOD)[0] == pytest.approx(positions[1]), "and is then where it should be"
+
+
 def test_any_order_of_joints(executor: TrajectoryExecutor) -> None:
     executor.accept(0.0, 0.0, ("b", "a"), np.array([0.1]), np.array([[-0.6, 0.7]]), np.zeros((1, 2)))
     assert executor.sample(1.0)[0] == pytest.approx([0.7, -0.6])
