@@ -7,6 +7,7 @@ examples:
   ./gr2 dataset from-bags data/mine runs/*/bag      recordings of the running stack become demonstrations
   ./gr2 dataset to-bag data/demos 3 runs/demo3      a demonstration becomes a recording: ./gr2 replay runs/demo3
   ./gr2 dataset from-calvin data/calvin task_D_D/training
+  ./gr2 dataset augment data/demos data/augmented --copies 2    the same motions in other rooms, among other things
 """
 
 from __future__ import annotations
@@ -46,10 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bags = actions.add_parser("from-bags", help="make demonstrations of recordings, one for each instruction in them")
     to_bag = actions.add_parser("to-bag", help="make a recording of a demonstration")
     calvin = actions.add_parser("from-calvin", help="import a split of the CALVIN dataset")
-    for action in (info, view, check, bags, to_bag, calvin):
+    augment = actions.add_parser("augment", help="other backgrounds and other things about; actions stay as they are")
+    for action in (info, view, check, bags, to_bag, calvin, augment):
         action.add_argument("folder", type=Path, help="of the dataset")
     to_bag.add_argument("episode", type=int, help="its number")
     to_bag.add_argument("bag", type=Path, help="folder to create")
+    augment.add_argument("out", type=Path, help="folder of the new dataset; an unfinished one is continued")
+    augment.add_argument("--copies", type=int, default=1, help="of each demonstration (default: %(default)s)")
+    augment.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+    augment.add_argument("--drop", type=float, default=0.5, help="share in which needless things vanish (%(default)s)")
+    augment.add_argument("--add", type=int, default=3, help="largest number of things added (default: %(default)s)")
+    augment.add_argument("--same-background", action="store_true", help="only exchange things")
+    augment.add_argument("--masks", type=Path, help="masks of recordings: VIEW/NNNNNN.npz, see docs/data.md")
+    augment.add_argument("--cameras", type=Path, help="where the cameras were, YAML (default: those of the simulator)")
     calvin.add_argument("source", type=Path, help="folder with episode_*.npz and lang_annotations")
     calvin.add_argument("--quality", type=int, default=0, help="0: lossless video (default); 1 ... 51: H.264 with loss")
     bags.add_argument("bags", type=Path, nargs="+", help="rosbag2 folders or files")
@@ -69,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
             return _from_bags(args, console)
         if args.action == "from-calvin":
             return _from_calvin(args, console)
+        if args.action == "augment":
+            return _augment(args, console)
         dataset = Dataset(args.folder)
         actions = {"info": _info, "view": _view, "check": _check, "to-bag": _to_bag}
         return actions[args.action](dataset, args, console)
@@ -196,4 +208,32 @@ def _from_calvin(args: argparse.Namespace, console: Console) -> int:
             writer.append(shard)
             shard = []
     print(f"{writer.episodes} demonstrations in {args.folder}")
+    return 0
+
+
+def _augment(args: argparse.Namespace, console: Console) -> int:
+    from gr2_sim.augment.augmenter import Augmentation
+    from gr2_sim.augment.datasets import augment_dataset
+    from gr2_sim.augment.views import load_calibration
+
+    if args.copies < 1:
+        raise ValueError(f"--copies must be at least 1, got {args.copies}")
+    source = Dataset(args.folder)
+    what = Augmentation(not args.same_background, args.drop, args.add)
+    steps = iter(track(range(args.copies * len(source)), "augmenting", console=console, transient=True))
+
+    def progress(_done: int) -> None:
+        next(steps, None)
+
+    made = augment_dataset(
+        source,
+        args.out,
+        args.copies,
+        args.seed,
+        load_calibration(args.cameras),
+        what,
+        args.masks,
+        progress,
+    )
+    print(f"{made} demonstrations in {args.out}: {args.copies} of each of {len(source)}")
     return 0

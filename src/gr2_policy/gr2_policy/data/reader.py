@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from gr2_policy.data import layout
 from gr2_policy.data.episode import POSE, Episode
 from gr2_policy.data.layout import Shape
-from gr2_policy.data.video import read_video
+from gr2_policy.data.video import VideoFormat, read_video
 from gr2_policy.data.writer import DatasetError
 
 _KEPT_FILES = 2  # tables in memory; episodes of a file are mostly read one after the other
@@ -55,6 +55,7 @@ class Dataset:
         fps: frames a second.
         robot_id: what it was recorded on.
         shape: what all episodes have in common; ``shape.robot`` is False for video without states and actions.
+        video: how images are stored, where we wrote it.
         total_frames: number of frames.
         instructions: by their index.
         episodes: what there is.
@@ -96,6 +97,7 @@ class Dataset:
         sizes = {view: (shape[0], shape[1]) for view, shape in views.items()}
         own = _read_json(self.folder / layout.GR2) if (self.folder / layout.GR2).exists() else {}
         self.shape = Shape(sizes, tuple(joints), horizon, robot, tuple(own.get("masks", ())))
+        self.video = VideoFormat(**own["video"]) if "video" in own else VideoFormat()
         table = _read_parquet(self.folder / layout.TASKS)
         names = next(name for name in table.column_names if name != "task_index")
         by_index = dict(zip(table["task_index"].to_pylist(), table[names].to_pylist(), strict=True))
