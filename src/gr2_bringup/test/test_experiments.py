@@ -78,11 +78,16 @@ def test_the_page_pools_seeds_and_keeps_them_apart(experiment: plan.Experiment, 
         target = plan.result_file(tmp_path / "out", arm, seed, "simple")
         target.parent.mkdir(parents=True)
         result = {"successes": number, "episodes": 10, "rate": number / 10, "failures": {"dropped": 10 - number}}
+        result["imagination"] = {
+            "instants": 7, "tokens": 0.1, "tokens_copied": 0.2, "pixels": 0.01, "pixels_copied": 0.02,
+            "auroc_mean": 0.75, "auroc_worst": 0.5,
+        }  # fmt: skip
         target.write_text(json.dumps(result))
     written = page.write(experiment, tmp_path / "out", tmp_path / "pages", "a machine")
     text = written.read_text()
     assert "| From scratch | simple | 1 of 20 | 5 % | 1 … 24 % | 0 %, 10 % |" in text
     assert "pre-trained, simple: dropped 15" in text
+    assert "| teacher | simple | 7 | 10.0 % (20.0 %) | 2.55 (5.10) of 255 | 0.75, 0.50 |" in text
     assert (tmp_path / "pages" / "three.png").stat().st_size > 5000
     plan.result_file(tmp_path / "out", experiment.arms[0], 1, "simple").write_text("{")
     with pytest.raises(plan.ExperimentError, match=r"From|from-scratch-seed1.simple\.json cannot be read"):

@@ -26,6 +26,7 @@ class Row:
         failures: kinds and counts.
         average_length: of chains; None elsewhere.
         tasks: successes and episodes of each task.
+        imagined: of each seed that imagined, see gr2_sim.imagining.agreement.
     """
 
     arm: str
@@ -38,6 +39,7 @@ class Row:
     failures: dict[str, int]
     average_length: float | None
     tasks: dict[str, tuple[int, int]]
+    imagined: tuple[dict[str, float], ...] = ()
 
     @property
     def rate(self) -> float:
@@ -77,6 +79,7 @@ def _row(experiment: Experiment, arm: Arm, suite: str, out: Path) -> Row:
         failures,
         sum(lengths) / len(lengths) if lengths else None,
         tasks,
+        tuple(one["imagination"] for one in found if one.get("imagination", {}).get("instants")),
     )
 
 
@@ -135,6 +138,7 @@ def text(experiment: Experiment, found: Sequence[Row], machine: str) -> str:
             "",
             experiment.scale.strip(),
             "",
+            *_imagination(found),
             *_by_task(found),
             "## How it failed",
             "",
@@ -146,6 +150,28 @@ def text(experiment: Experiment, found: Sequence[Row], machine: str) -> str:
             "",
         ]
     )
+
+
+def _imagination(found: Sequence[Row]) -> list[str]:
+    rows = [(row, one) for row in found for one in row.imagined]
+    if not rows:
+        return []
+    lines = [
+        "## Imagination",
+        "",
+        "Frames that were imagined, beside what was then seen; in brackets the frame before in their place, which is"
+        " what imagining no change would reach. Surprise is the difference of the two shares of tokens; its area under"
+        " the ROC curve is the chance that an episode that fails surprises more than one that succeeds (0.5: no use).",
+        "",
+        "| | suite | instants | tokens that differ | pixels, mean difference | AUROC of the mean, of the largest |",
+        "|---" * 6 + "|",
+    ]
+    for row, one in rows:
+        tokens = f"{100 * one['tokens']:.1f} % ({100 * one['tokens_copied']:.1f} %)"
+        pixels = f"{255 * one['pixels']:.2f} ({255 * one['pixels_copied']:.2f}) of 255"
+        area = f"{one['auroc_mean']:.2f}, {one['auroc_worst']:.2f}"
+        lines.append(f"| {row.arm} | {row.suite} | {one['instants']:.0f} | {tokens} | {pixels} | {area} |")
+    return [*lines, ""]
 
 
 def _by_task(found: Sequence[Row]) -> list[str]:

@@ -74,6 +74,7 @@ class Experiment:
         video: datasets that pre-training sees beside the demonstrations' pictures.
         recipe: of the training.
         time_limit: of an episode [s].
+        imagine: instants a second that policy gr2 imagines in evaluation, to be compared; 0: none.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Experiment:
     video: tuple[str, ...] = ()
     recipe: str = "nano"
     time_limit: float = 15.0
+    imagine: float = 0.0
 
     def runs(self) -> list[tuple[Arm, int]]:
         """Each arm with each of its seeds."""
@@ -149,7 +151,8 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
     demos = out / "demos"
     if data is not None:
         words = ["demos", "--out", str(demos), "--tasks", ",".join(data.tasks), "--episodes", str(data.episodes)]
-        words += ["--size", str(data.size), "--style", data.style, "--workers", str(workers)]
+        words += ["--imagine", str(experiment.imagine)] if experiment.imagine and arm.policy == "gr2" else []
+    words += ["--size", str(data.size), "--style", data.style, "--workers", str(workers)]
         yield Step(tuple(words), demos / "meta" / "info.json")
     seen: set[Path] = set()
     for arm, seed in experiment.runs():
