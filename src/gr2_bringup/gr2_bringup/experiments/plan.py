@@ -151,8 +151,7 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
     demos = out / "demos"
     if data is not None:
         words = ["demos", "--out", str(demos), "--tasks", ",".join(data.tasks), "--episodes", str(data.episodes)]
-        words += ["--imagine", str(experiment.imagine)] if experiment.imagine and arm.policy == "gr2" else []
-    words += ["--size", str(data.size), "--style", data.style, "--workers", str(workers)]
+        words += ["--size", str(data.size), "--style", data.style, "--workers", str(workers)]
         yield Step(tuple(words), demos / "meta" / "info.json")
     seen: set[Path] = set()
     for arm, seed in experiment.runs():
@@ -201,6 +200,7 @@ def _evaluation(experiment: Experiment, arm: Arm, seed: int, suite: str, out: Pa
     words = ["eval", "--policy", arm.policy, "--suite", suite, "--episodes", str(experiment.tests)]
     words += [] if suite.startswith("chains") else ["--tasks", "all" if suite == "bin" else ",".join(tasks)]
     words += ["--time-limit", str(experiment.time_limit), "--workers", str(workers), "--json", str(target)]
+    words += ["--imagine", str(experiment.imagine)] if experiment.imagine and arm.policy == "gr2" else []
     words += ["--size", str(experiment.data.size)] if experiment.data else []
     for key, value in options.items():
         words += ["--option", f"{key}={value}".replace("{demos}", str(out / "demos"))]
