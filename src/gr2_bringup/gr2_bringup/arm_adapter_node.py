@@ -23,6 +23,7 @@ from example_interfaces.msg import Bool as ExampleBool
 from example_interfaces.srv import Trigger as ExampleTrigger
 from gr2_msgs.msg import WbcStatus
 from rclpy.action import ActionClient
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -41,7 +42,7 @@ from gr2_wbc.robot import RobotFileError, UnknownRobot
 from gr2_wbc.robots import load_robot
 
 PERIOD = 0.02  # [s] between two looks at the arm's fault, which is told a thousand times a second
-E_STOP_PERIOD = 0.5  # [s] between two e-stops while the fault lasts
+E_STOP_PERIOD = 0.2  # [s] at least between two e-stops while the fault lasts
 PATIENCE = 2.0  # [s] for answers of the controllers
 SETTLED = 0.02  # [rad] between the trajectory controller and the arm
 QUIET = 5.0  # [s] between two complaints
@@ -80,7 +81,9 @@ class ArmAdapter(Node):
         )
         self._gripper = ActionClient(self, ParallelGripperCommand, "/robotiq_gripper_controller/gripper_cmd")
         self._reset = self.create_client(ExampleTrigger, "/fault_controller/reset_fault")
-        self.create_service(Trigger, "/arm/reset_fault", self._on_reset)  # type: ignore[arg-type]
+        # In a group of its own: while a reset waits, everything else goes on.
+        group = ReentrantCallbackGroup()
+        self.create_service(Trigger, "/arm/reset_fault", self._on_reset, callback_group=group)  # type: ignore[arg-type]
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(PERIOD, self._tick, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
@@ -105,7 +108,8 @@ class ArmAdapter(Node):
             )
         elif self._fault and not fault:
             self.get_logger().info("the arm is not in fault any more; /wbc/reset goes on")
-        if fault and (not self._fault or now - self._stopped_at > E_STOP_PERIOD):
+        stopped = self._status is not None and self._status.state == WbcStatus.STOPPED
+        if fault and (not self._fault or (not stopped and now - self._stopped_at > E_STOP_PERIOD)):
             self._stopped_at = now
             self._e_stop.publish(Bool(data=True))
         self._fault = fault

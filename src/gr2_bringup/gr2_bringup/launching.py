@@ -87,12 +87,19 @@ def kortex(values: Values) -> list[Action]:
             "the package kortex_bringup (ros2_kortex) is not installed: build it from source beside gr2, "
             "or start a driver yourself and pass driver:=none"
         ) from error
+    share = stack.share_folder()
     arguments = {
+        "robot_type": "gen3",
         "robot_ip": str(values["robot_ip"]),
         "dof": "7",
         "gripper": "robotiq_2f_85",
+        "gripper_joint_name": "robotiq_85_left_knuckle_joint",
         "robot_controller": "joint_trajectory_controller",
         "launch_rviz": "false",
+        # Looked up in a folder of the description's package, but an absolute path wins.
+        "description_package": stack.PACKAGE,
+        "description_file": str(share / "description" / "kortex.urdf.xacro"),
+        "controllers_file": str(share / "config" / "kortex_controllers.yaml"),
     }
-    source = PythonLaunchDescriptionSource(str(Path(folder) / "launch" / "gen3.launch.py"))
+    source = PythonLaunchDescriptionSource(str(Path(folder) / "launch" / "kortex_control.launch.py"))
     return [IncludeLaunchDescription(source, launch_arguments=arguments.items())]

@@ -24,6 +24,7 @@ class Verb:
 
 VERBS = (
     Verb("sim", "run the whole stack with the simulated cell", "gr2_bringup.sim"),
+    Verb("real", "run the stack of the real arm, on a fake driver", "gr2_bringup.real"),
     Verb("say", "give a running stack an instruction", "gr2_bringup.say"),
     Verb("record", "record a running stack into a rosbag2", "gr2_tools.record"),
     Verb("replay", "play a rosbag2 back", "gr2_tools.replay"),
@@ -32,6 +33,7 @@ VERBS = (
     Verb("export", "convert a rosbag2 for Rerun", "gr2_tools.rerun_export"),
     Verb("demos", "record demonstrations of the scripted teacher", "gr2_sim.demos"),
     Verb("video", "render action-free video of manipulation, with captions", "gr2_sim.hands.video"),
+    Verb("curate", "make training clips of videos, at any scale", "gr2_policy.curation.command", ("curate.txt",)),
     Verb("dataset", "look at demonstrations, and convert them", "gr2_tools.dataset"),
     Verb("train-tokenizer", "learning, stage 1: the image tokenizer", "gr2_policy.training.train_tokenizer"),
     Verb("pretrain", "learning, stage 2: predict video from text and frames", "gr2_policy.training.pretrain"),
@@ -47,7 +49,7 @@ VERBS = (
     Verb("model", "facts about the models", "gr2_policy.model.model_cli"),
     Verb("doctor", "tell what works on this machine", "gr2_tools.doctor"),
     Verb("bench", "measure this machine", "gr2_bringup.bench"),
-    Verb("test", "run the tests", "gr2_bringup.testing", requirements=("test.txt",)),
+    Verb("test", "run the tests", "gr2_bringup.testing", requirements=("test.txt", "curate.txt")),
     Verb("shell", "a shell in which rclpy and gr2_msgs can be imported", "gr2_bringup.shell"),
 )
 

@@ -19,6 +19,7 @@ from gr2_bringup.description.files import compare, generated, same
 from gr2_bringup.description.world import NotForGazebo, horizontal_view, world, world_files
 from gr2_sim.build import ARM_JOINTS, GRIPPER, KNUCKLE_JOINT, build_model
 from gr2_sim.cell import load_cell
+from gr2_sim.fake_kortex.settings import urdf_limits
 from gr2_wbc.robots import load_robot
 
 xacro = pytest.importorskip("xacro", reason="xacro is not installed; `./gr2 test` installs requirements/test.txt")
@@ -154,9 +155,13 @@ def test_limits_are_those_of_the_controller_everywhere(hardware: str) -> None:
     for i, name in enumerate(ARM_JOINTS):
         limit = joints(tree(hardware))[name].find("limit")
         command = tags[name].find("command_interface")
-        assert limit is not None
         assert command is not None
         assert command.attrib["name"] == "position"
+        if hardware == "kortex" and not np.isfinite(lower[i]):
+            assert limit is None, "ros2_control would walk through whole turns"
+            assert command.findall("param") == []
+            continue
+        assert limit is not None
         bounds = {p.attrib["name"]: float(p.text or "") for p in command.findall("param")}
         assert float(limit.attrib["velocity"]) == pytest.approx(float(robot.limits.velocity[i]), abs=TOLERANCE)
         if np.isfinite(lower[i]):
@@ -166,6 +171,46 @@ def test_limits_are_those_of_the_controller_everywhere(hardware: str) -> None:
         else:
             assert joints(tree(hardware))[name].attrib["type"] == "continuous"
             assert bounds == {}
+
+
+def test_ros2_control_takes_for_the_arm_what_the_fake_driver_has() -> None:
+    """By ros2_control's rules: URDF limits, position range only where its own tags enable it."""
+    root, limits = tree("kortex"), urdf_limits(load_robot("gen3_2f85"))
+    for i, name in enumerate(ARM_JOINTS):
+        limit = joints(root)[name].find("limit")
+        taken = {} if limit is None else {key: float(value) for key, value in limit.attrib.items()}
+        expected = [limits.velocity[i], limits.lower[i], limits.upper[i]]
+        found = [taken.get("velocity", np.inf), taken.get("lower", -np.inf), taken.get("upper", np.inf)]
+        assert found == pytest.approx(expected, abs=TOLERANCE)
+    system = root.find("ros2_control")
+    assert system is not None
+    enabled = {j.attrib["name"]: j.find("limits") is None for j in system.findall("joint")}
+    assert [name for name, value in enabled.items() if not value] == [KNUCKLE_JOINT]
+
+
+def test_vendors_launch_files_can_use_our_description() -> None:
+    """As kortex_control.launch.py calls xacro, with arguments that our file does not know."""
+    given = {
+        "robot_ip": "192.168.1.10",
+        "name": "arm",
+        "arm": "gen3",
+        "dof": "7",
+        "prefix": "",
+        "use_fake_hardware": "false",
+        "fake_sensor_commands": "false",
+        "gripper": "robotiq_2f_85",
+        "use_internal_bus_gripper_comm": "true",
+        "gripper_max_velocity": "100.0",
+        "gripper_max_force": "100.0",
+        "gripper_joint_name": KNUCKLE_JOINT,
+    }
+    made = xacro.process_file(str(DESCRIPTION.with_name("kortex.urdf.xacro")), mappings=given).toxml()
+    found = ElementTree.fromstring(made)
+    ours, theirs = tree("kortex").find("ros2_control"), found.find("ros2_control")
+    assert ours is not None
+    assert theirs is not None
+    assert ElementTree.tostring(theirs) == ElementTree.tostring(ours)
+    assert set(joints(found)) == set(joints(tree("kortex")))
 
 
 def test_torque_limits_are_no_looser_than_the_simulators() -> None:
@@ -280,15 +325,22 @@ def test_bridge_carries_clock_cameras_and_joints_of_the_fixtures_one_way() -> No
         assert f">{topic}<" in sdf, topic
 
 
-def test_controllers_enforce_limits_and_stream_from_the_desired_state() -> None:
-    files = yaml.safe_load((PACKAGE / "config" / "gazebo_controllers.yaml").read_text())
+@pytest.mark.parametrize("name", ["gazebo", "kortex"])
+def test_controllers_enforce_limits_time_out_and_stream_from_the_desired_state(name: str) -> None:
+    files = yaml.safe_load((PACKAGE / "config" / f"{name}_controllers.yaml").read_text())
     manager = files["controller_manager"]["ros__parameters"]
     trajectory = files["joint_trajectory_controller"]["ros__parameters"]
     assert manager["enforce_command_limits"] is True
-    assert manager["use_sim_time"] is True
-    assert trajectory["cmd_timeout"] > 0.0
+    assert manager.get("use_sim_time", False) is (name == "gazebo")
+    assert manager["update_rate"] == 1000
+    assert 0.0 < trajectory["cmd_timeout"] <= 1.0
     assert trajectory["interpolate_from_desired_state"] is True
-    assert trajectory["allow_nonzero_velocity_at_trajectory_end"] is True
+    assert trajectory["allow_nonzero_velocity_at_trajectory_end"] is (name == "gazebo")
+    assert trajectory["allow_partial_joints_goal"] is False
+    assert trajectory["command_interfaces"] == ["position"]
+    loaded = {key for key, value in manager.items() if isinstance(value, dict) and "type" in value}
+    assert loaded >= {"joint_state_broadcaster", "joint_trajectory_controller", "robotiq_gripper_controller"}
+    assert ("fault_controller" in loaded) is (name == "kortex")
     assert trajectory["joints"] == list(ARM_JOINTS)
     assert files["robotiq_gripper_controller"]["ros__parameters"]["joint"] == KNUCKLE_JOINT
 

@@ -146,7 +146,11 @@ def _joint(parent: Element, joint: Joint, upper: str, lower: str, pose: Pose) ->
     limits = {"effort": text(EFFORT.get(joint.name, joint.effort)), "velocity": text(joint.velocity)}
     if joint.limits:
         limits |= {"lower": text(joint.limits[0]), "upper": text(joint.limits[1])}
-    add(element, "limit", **limits)
+    # ros2_control would hold the arm's continuous joints to a speed without knowing turns, and so turn them once around
+    # where the same angle is named a turn further (docs/interfaces.md): on the arm it gets no limits of them.
+    turns = joint.type == "continuous"
+    holder = add(element, f"{{{XACRO}}}unless", value="${hardware == 'kortex'}") if turns else element
+    add(holder, "limit", **limits)
     add(element, "dynamics", damping=text(joint.damping), friction=text(joint.friction))
     if joint.mimic:
         add(element, "mimic", joint=joint.mimic, multiplier="1", offset="0")

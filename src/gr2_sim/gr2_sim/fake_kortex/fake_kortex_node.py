@@ -54,7 +54,7 @@ from gr2_wbc.robots import load_robot
 TRAJECTORY_CONTROLLER = "/joint_trajectory_controller"
 GRIPPER_CONTROLLER = "/robotiq_gripper_controller"
 FAULT_CONTROLLER = "/fault_controller"
-LARGEST_LAG = 0.02  # [s] a later loop gives up what it has missed
+LARGEST_LAG = 0.04  # [s] that a loop which comes late makes up for; what is more is lost, and the arm jumps
 FAULT_RATE = 50.0  # [Hz] of internal_fault
 
 
@@ -71,7 +71,6 @@ class FakeKortexNode(SimNode):
         super().__init__()
         self._world.reset(str(self.get_parameter("task").value), int(self._value("seed")), time=self._ros_time())
         period = self._world.timestep
-        self._cycles = max(1, round(1.0 / (self._joint_rate * period)))
         self._arm = Gen3(self._world)
         self._loop = ControlLoop(KortexDriver(self._arm), urdf_limits(load_robot(ROBOT)), self._settings, period)
         self._faults = Faults(self._arm, self._loop)
@@ -262,15 +261,20 @@ class FakeKortexNode(SimNode):
         """
         world, tick, period = self._world, 0, 1.0 / self._joint_rate
         deadline = next_report = time.monotonic()
+        reached = self._ros_time()  # how far the world has come
         picture_ticks = max(1, round(self._joint_rate / float(self._value("camera_rate"))))
         while not stop.is_set():
             self._take_command()
             now, picture = self._ros_time(), None
+            if not 0.0 <= now - reached <= LARGEST_LAG:
+                self.lost += max(now - reached, 0.0)
+                reached = now - period
             with self._lock:
-                for left in reversed(range(self._cycles)):
-                    world.data.time = now - (left + 1) * world.timestep
-                    ended = self._loop.cycle(world.time)
+                while reached + world.timestep <= now:
+                    world.data.time = reached
+                    ended = self._loop.cycle(reached)
                     world.step(1)
+                    reached += world.timestep
                     if ended is not None:
                         self._end_goal(*ended)
                 tick += 1
@@ -278,17 +282,14 @@ class FakeKortexNode(SimNode):
                     truth = world.truth()
                     outcome = self._referee.update(truth, world.touched())
                     picture = truth, outcome, Snapshot.of(world.model, world.data)
-            self._publish_state(now, tick)
+            self._publish_state(reached, tick)
             if picture is not None:
                 self._publish_picture(*picture)
             steady = time.monotonic()
             if steady >= next_report:
                 next_report = steady + 1.0
                 self._report(now, steady)
-            deadline += period
-            if steady - deadline > LARGEST_LAG:
-                self.lost += steady - deadline
-                deadline = steady
+            deadline = max(deadline + period, steady)
             time.sleep(max(deadline - time.monotonic(), 0.0))
 
     def close(self) -> None:

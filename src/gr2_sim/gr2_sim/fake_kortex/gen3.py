@@ -14,7 +14,7 @@ from gr2_sim import gripper
 from gr2_sim.world import World
 
 BRAKING = 5.0  # [rad/s^2] of a stop of the arm's own
-FASTEST = 2.0  # [rad/s] no drive is faster, whatever its set point does
+FASTEST = np.array([1.3963] * 4 + [1.2218] * 3)  # [rad/s] of the drives, whatever their set points do
 SMOOTHING = 0.02  # [s] over which a drive finds out how fast its set points move
 
 
