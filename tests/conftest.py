@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from domain_coordinator import domain_id
 from gr2_msgs.msg import WbcStatus
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
 from gr2_bringup import stack
 from gr2_bringup.director import Director
 from gr2_bringup.supervisor import Supervisor
+from gr2_wbc.polling import Polled, arrival, take
 
+PATIENCE = 30.0  # [s] for what comes at once on a machine that is not held up
+KEPT = QoSProfile(depth=2000, reliability=ReliabilityPolicy.BEST_EFFORT)  # ten seconds of joint states
 IMAGE = 128  # [pixel] small images leave the two cores of a test machine to the controller
 
 
@@ -36,7 +40,7 @@ class RunningStack:
         nodes: what was started.
         director: a node in the stack's domain.
         motion: (arrival time on the steady clock [s], stamp [s], positions (7,) [rad], velocities (7,) [rad/s]).
-        states: (arrival time on the steady clock [s], state of the controller), changes only.
+        states: (time on the steady clock [s], state of the controller), changes only.
     """
 
     def __init__(self, nodes: list[stack.Node], domain: int, folder: Path, joint_states: str = "/joint_states") -> None:
@@ -48,25 +52,31 @@ class RunningStack:
         self.motion: list[tuple[float, float, np.ndarray, np.ndarray]] = []
         self.states: list[tuple[float, str]] = []
         self.supervisor.start()
-        self.director = Director("gr2_test", domain_id=domain)
+        # Joint states are taken whenever this process waits, all that have come: 200 calls a second by an executor
+        # would be more than a busy machine leaves it.
+        self.director = Director("gr2_test", alive=self._take_joints, domain_id=domain)
         node = self.director.node
-        node.create_subscription(JointState, joint_states, self._on_joints, qos_profile_sensor_data)
-        node.create_subscription(WbcStatus, "/wbc_status", self._on_status, 10)
+        self._joints = node.create_subscription(JointState, joint_states, print, KEPT, callback_group=Polled())
+        node.create_subscription(WbcStatus, "/wbc_status", self._on_status, 50)
 
-    def _on_joints(self, message: JointState) -> None:
+    def _take_joints(self) -> None:
+        for message, info in take(self._joints, KEPT.depth):
+            self._on_joints(message, arrival(info, 0.0))
+
+    def _on_joints(self, message: JointState, arrived: float) -> None:
         if "joint_7" not in message.name:
             return  # a test's own garbage
         index = [message.name.index(f"joint_{i}") for i in range(1, 8)]
         stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
         q, v = np.array(message.position), np.array(message.velocity)
         if np.isfinite(q).all() and len(v) == len(q):
-            self.motion.append((time.monotonic(), stamp, q[index], v[index]))
+            self.motion.append((arrived, stamp, q[index], v[index]))
 
     def _on_status(self, message: WbcStatus) -> None:
         if not self.states or self.states[-1][1] != message.state_name:
             self.states.append((time.monotonic(), message.state_name))
 
-    def ready(self, timeout: float = 60.0) -> RunningStack:
+    def ready(self, timeout: float = 90.0) -> RunningStack:
         """Wait until a policy is active and the controller holds."""
         assert self.director.wait_until(self.director.ready, timeout), (
             f"not ready: {self.director.not_ready_because()}\n{self.logs()}"
@@ -93,6 +103,11 @@ class RunningStack:
         assert self.director.wait_until(condition, timeout), f"{what}: not within {timeout} s\n{self.logs()}"
         return time.monotonic() - start
 
+    def log(self, name: str) -> str:
+        """What the node of this name has printed."""
+        path = self.folder / "log" / f"{name}.log"
+        return path.read_text() if path.exists() else ""
+
     def logs(self) -> str:
         """What all nodes have printed."""
         files = sorted((self.folder / "log").glob("*.log"))
@@ -101,7 +116,7 @@ class RunningStack:
     def stop(self) -> None:
         """Stop everything; no node may have died with a traceback or had to be killed."""
         self.director.close()
-        killed = self.supervisor.stop()
+        killed = self.supervisor.stop(PATIENCE)
         assert "Traceback" not in self.logs(), self.logs()
         assert killed == [], self.logs()
 
@@ -114,28 +129,27 @@ def own_domain() -> Iterator[int]:
     would vanish; Fast DDS's own command removes what belongs to no living process.
     """
     if shutil.which("fastdds"):
-        subprocess.run(["fastdds", "shm", "clean"], capture_output=True, check=True, timeout=30)
+        subprocess.run(["fastdds", "shm", "clean"], capture_output=True, check=True, timeout=120)
     with domain_id() as number:
         yield int(number)
 
 
 @contextmanager
 def starter(domain: int, folder: Path) -> Iterator[Callable[..., RunningStack]]:
-    """Starts stacks in a domain, their logs below a folder, and stops them at the end."""
-    running: list[RunningStack] = []
+    """Starts stacks in a domain, their logs below a folder, and stops them at the end, whatever went wrong."""
+    numbers = itertools.count()
+    with ExitStack() as ending:
 
-    def begin(
-        nodes: list[stack.Node] | None = None, joint_states: str = "/joint_states", **given: object
-    ) -> RunningStack:
-        values = stack.defaults(stack.SIMULATION) | {"image_width": IMAGE, "image_height": IMAGE} | given
-        chosen = stack.simulation(values) if nodes is None else nodes
-        one = RunningStack(chosen, domain, folder / f"stack{len(running)}", joint_states)
-        running.append(one)
-        return one
+        def begin(
+            nodes: list[stack.Node] | None = None, joint_states: str = "/joint_states", **given: object
+        ) -> RunningStack:
+            values = stack.defaults(stack.SIMULATION) | {"image_width": IMAGE, "image_height": IMAGE} | given
+            chosen = stack.simulation(values) if nodes is None else nodes
+            one = RunningStack(chosen, domain, folder / f"stack{next(numbers)}", joint_states)
+            ending.callback(one.stop)
+            return one
 
-    yield begin
-    for one in running:
-        one.stop()
+        yield begin
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
     python arm.py '[0.0, 0.26, ...]'      joint positions to begin with [rad]
 
 What it is told on /arm/fault it does until told otherwise; "" is a sound arm, "home" one that stands where it began,
-at once. /arm/truth always tells where it is.
+at once. /arm/truth always tells where it is. Commands take effect when they were made, however late this process gets
+its turn on a busy machine: it is the controller that is tried here.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from gr2_wbc.realtime import become_realtime
 from gr2_wbc.robots import load_robot
 
 PERIOD = 0.005
+MOST = 400  # messages that wait: two seconds
 NAN = float("nan")
 ROBOT = load_robot("gen3_2f85")
 
@@ -47,13 +49,13 @@ class Arm:
         self._sent: deque[tuple[float, JointState]] = deque()
         self._frozen: JointState | None = None
         polled = Polled()
-        newest = QoSProfile(depth=1)
+        self._accepted = 0.0
         self._commands = self.node.create_subscription(
-            JointTrajectory, "/joint_commands", print, newest, callback_group=polled
+            JointTrajectory, "/joint_commands", print, QoSProfile(depth=MOST), callback_group=polled
         )
         self._faults = self.node.create_subscription(String, "/arm/fault", print, 10, callback_group=polled)
         self._states = self.node.create_publisher(JointState, "/joint_states", qos_profile_sensor_data)
-        self._truth = self.node.create_publisher(JointState, "/arm/truth", QoSProfile(depth=400))
+        self._truth = self.node.create_publisher(JointState, "/arm/truth", QoSProfile(depth=MOST))
 
     def tick(self) -> None:
         """One period."""
@@ -62,12 +64,9 @@ class Arm:
             self.fault, self._frozen = message.data, None
             if self.fault == "home":
                 self.executor.hold(self._start)
-        for message, _ in take(self._commands, 1):
+        for message, _ in take(self._commands, MOST):
             if self.fault != "stuck":
-                try:
-                    self.executor.accept(1e-9 * now.nanoseconds, *from_trajectory(message))
-                except TrajectoryRejected as rejected:
-                    print(f"rejected: {rejected}", flush=True)
+                self._accept(message, 1e-9 * now.nanoseconds)
         positions, velocities = self.executor.sample(1e-9 * now.nanoseconds)
         names = [*ROBOT.joint_names, ROBOT.gripper.joint]
         truth = JointState(name=names, position=[*positions.tolist(), 0.2], velocity=[*velocities.tolist(), 0.0])
@@ -75,6 +74,14 @@ class Arm:
         self._truth.publish(truth)
         for message in self._reported(copy.deepcopy(truth), 1e-9 * now.nanoseconds):
             self._states.publish(message)
+
+    def _accept(self, message: JointTrajectory, now: float) -> None:
+        trajectory = from_trajectory(message)
+        self._accepted = min(max(trajectory[0], self._accepted), now)
+        try:
+            self.executor.accept(self._accepted, *trajectory)
+        except TrajectoryRejected as rejected:
+            print(f"rejected: {rejected}", flush=True)
 
     def _reported(self, message: JointState, now: float) -> list[JointState]:
         fault, _, value = self.fault.partition(":")

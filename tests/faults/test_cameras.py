@@ -14,6 +14,8 @@ from gr2_bringup import stack
 
 INSTRUCTION = "put the red block in the bin"
 SHAKE = 0.2  # [rad/s] of the simulated arm
+PATIENCE = 30.0  # [s] for what comes within a second or two of simulation
+RUN_OUT = 1.0 + 1.6 + 1.5 + 0.5  # [s] until a camera is missed, a chunk, a slowed one past its end, braking
 
 
 class Lens:
@@ -57,25 +59,27 @@ def test_a_camera_that_fails_is_named_and_the_arm_comes_to_rest(filmed, camera, 
     running.director.reset_scene(seed=3)
     running.director.spin(1.5)
     running.director.say(INSTRUCTION)
-    running.wait(running.moving, 20.0, "the arm does not move")
+    running.wait(running.moving, PATIENCE, "the arm does not move")
     log = running.folder / "log" / "policy.log"
     known = len(log.read_text())
     failed = time.monotonic()
     lenses[camera].fault = fault
     try:
         running.wait(
-            lambda: f"/{camera}_camera/image_raw: no usable image" in log.read_text()[known:], 4.0, "camera not named"
+            lambda: f"/{camera}_camera/image_raw: no usable image" in log.read_text()[known:],
+            PATIENCE,
+            "camera not named",
         )
-        running.wait(lambda: running.states[-1][1] == "HOLDING", 5.0, "the controller does not hold")
-        running.wait(running.at_rest, 2.0, "the arm does not rest")
+        running.wait(lambda: running.states[-1][1] == "HOLDING", PATIENCE, "the controller does not hold")
+        running.wait(running.at_rest, PATIENCE, "the arm does not rest")
         stopped = measures.halt(running, failed)
         measures.assert_within_limits(running, failed, slack=SHAKE)
-        assert stopped.time < 2.5
+        assert stopped.time < RUN_OUT
         what = "no more images" if fault == "stopped" else "the same image again and again"
         report.add(f"F1 {camera} camera: {what}", "named; the chunk is run out, HOLDING", stopped)
     finally:
         lenses[camera].fault = ""
-    running.wait(running.moving, 10.0, "the arm does not go on when the camera is back")
+    running.wait(running.moving, PATIENCE, "the arm does not go on when the camera is back")
 
 
 @pytest.mark.slow
@@ -88,8 +92,12 @@ def test_missing_camera_is_named_and_nothing_moves(filmed, camera, measures):  #
     lenses[camera].fault = "stopped"
     try:
         running.director.reset_scene(seed=3)
-        running.director.spin(2.0)
-        assert f"/{camera}_camera/image_raw: no usable image" in log.read_text()[known:]
+        running.wait(
+            lambda: f"/{camera}_camera/image_raw: no usable image" in log.read_text()[known:],
+            PATIENCE,
+            "camera not named",
+        )
+        running.wait(running.at_rest, PATIENCE, "the arm does not rest")
         before = running.motion[-1][2]
         running.director.say("press the red button")
         running.director.spin(2.0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from gr2_msgs.msg import TrajectoryChunk
 
 NAN, INF = math.nan, math.inf
+RUN_OUT = 1.6 + 1.5 + 0.4  # [s] a chunk, the longest time that a slowed one is followed past its end, and braking
 
 
 def spoilt(field: str, index: int, value: float):  # type: ignore[no-untyped-def]
@@ -78,7 +80,9 @@ BAD = {
 def test_a_bad_chunk_is_refused_by_name_and_the_one_before_goes_on(bench, fault, report, measures):  # type: ignore[no-untyped-def]
     change, name = BAD[fault]
     motion, begun = bench.move(1.0)
-    before, followed = bench.refused()[name], bench.director.status.active_sequence
+    newest = bench.sequence
+    bench.running.wait(lambda: bench.director.status.active_sequence == newest, 5.0, "the newest is not followed")
+    before = bench.refused()[name]
     sent = []
 
     def spoil(message: TrajectoryChunk) -> None:
@@ -86,25 +90,34 @@ def test_a_bad_chunk_is_refused_by_name_and_the_one_before_goes_on(bench, fault,
         sent.append(message.sequence)
         bench.chunks.publish(message)
 
-    bench.stream(0.5, motion, begun, send=spoil)
-    assert sent
-    assert bench.refused()[name] == before + len(sent), bench.director.status.last_refusal
-    assert bench.state == "TRACKING", "what was followed goes on"
-    assert bench.director.status.active_sequence >= followed
-    assert bench.director.status.active_sequence not in sent
-    bench.stream(0.5, motion, begun)
-    assert bench.director.status.active_sequence > sent[-1] or name == "old_sequence", "good ones are welcome again"
+    spoilt_at = time.monotonic()
+    for count in (1, 2):
+        bench.send(motion, begun, send=spoil)
+        bench.running.wait(lambda n=count: bench.refused()[name] >= before + n, measures.patience, "not refused")
+    assert bench.refused()[name] == before + len(sent) == before + 2, bench.director.status.last_refusal
+    if time.monotonic() < spoilt_at + 0.8:  # a machine that was held up may have nothing left to follow
+        assert bench.state == "TRACKING", "what was followed goes on"
+        assert bench.director.status.active_sequence == newest
+    assert bench.state != "STOPPED", bench.reason
+    bench.stream(
+        measures.patience, motion, begun, until=lambda: bench.director.status.active_sequence > newest + len(sent)
+    )
     measures.assert_within_limits(bench.running)
     report.add(fault, f"refused: {name}; the one before goes on")
 
 
 def test_bad_chunks_only_are_as_no_chunks(bench, report, measures):  # type: ignore[no-untyped-def]
     motion, begun = bench.move()
-    fault = bench.stream(0.0, motion) or 0.0
-    bench.stream(2.6, motion, begun, send=lambda message: bench.chunks.publish(_with_nan(message)))
-    assert bench.state == "HOLDING", bench.reason
+    fault = time.monotonic()
+    bench.stream(
+        measures.patience,
+        motion,
+        begun,
+        send=lambda message: bench.chunks.publish(_with_nan(message)),
+        until=lambda: bench.state == "HOLDING",
+    )
     stopped = measures.halt(bench.running, fault)
-    assert stopped.time < 2.2
+    assert stopped.time < RUN_OUT
     measures.assert_within_limits(bench.running)
     report.add("F3 nothing but NaN any more", "DECELERATING along the last chunk, HOLDING", stopped)
 
@@ -114,7 +127,7 @@ def _with_nan(message: TrajectoryChunk) -> TrajectoryChunk:
     return message
 
 
-def test_a_second_publisher_without_a_session_is_refused_and_named(bench, report):  # type: ignore[no-untyped-def]
+def test_a_second_publisher_without_a_session_is_refused_and_named(bench, report, measures):  # type: ignore[no-untyped-def]
     other = bench.node.create_publisher(TrajectoryChunk, "/trajectory_chunk", 1)
     try:
         motion, begun = bench.move()
@@ -122,12 +135,12 @@ def test_a_second_publisher_without_a_session_is_refused_and_named(bench, report
         place = bench.tool()[0]
         message = bench.chunk([place] * 16, session="mine")
         other.publish(message)
-        bench.stream(0.5, motion, begun)
-        assert bench.refused()["unknown_session"] == before + 1
-        assert bench.state == "TRACKING"
+        bench.stream(measures.patience, motion, begun, until=lambda: bench.refused()["unknown_session"] == before + 1)
+        bench.stream(measures.patience, motion, begun, until=lambda: bench.state == "TRACKING")
+        assert "STOPPED" not in [name for _, name in bench.running.states]
         bench.running.wait(
-            lambda: "2 publishers on /trajectory_chunk" in bench.running.logs(),
-            5.0,
+            lambda: "2 publishers on /trajectory_chunk" in bench.running.log("wbc"),
+            measures.patience,
             "the second publisher is not named",
         )
     finally:
@@ -135,16 +148,22 @@ def test_a_second_publisher_without_a_session_is_refused_and_named(bench, report
     report.add("F12 a second publisher on /trajectory_chunk", "refused: unknown_session; both named in the log")
 
 
-def test_a_second_policy_is_not_activated_while_another_can_send(bench, report):  # type: ignore[no-untyped-def]
+def test_a_second_policy_is_not_activated_while_another_can_send(bench, report, measures):  # type: ignore[no-untyped-def]
     other = bench.node.create_publisher(TrajectoryChunk, "/trajectory_chunk", 1)
     try:
-        bench.director.spin(0.3)
-        answer = bench.activate(policy="second")
+        bench.running.wait(
+            lambda: bench.node.count_publishers("/trajectory_chunk") == 2, measures.patience, "not discovered"
+        )
+        deadline = time.monotonic() + measures.patience  # the controller may discover it later than this node
+        while (answer := bench.activate(policy="second")).accepted and time.monotonic() < deadline:
+            bench.director.spin(0.2)
     finally:
         bench.node.destroy_publisher(other)
     assert not answer.accepted
     assert "another policy is active" in answer.message
-    bench.director.spin(0.3)
+    while not bench.activate().accepted:  # once the controller knows that the other one is gone
+        assert time.monotonic() < deadline, "the other publisher is still seen"
+        bench.director.spin(0.2)
     report.add("F12 a second policy asks to be activated", "refused, both named")
 
 
@@ -161,7 +180,7 @@ def test_a_policy_that_means_something_else_is_not_activated(bench, change, word
     answer = bench.activate(**change)
     assert not answer.accepted
     assert words in answer.message
-    bench.move()
+    bench.move(0.3)
 
 
 def test_targets_far_away_are_approached_within_limits(bench, report, measures):  # type: ignore[no-untyped-def]
@@ -172,13 +191,16 @@ def test_targets_far_away_are_approached_within_limits(bench, report, measures):
     def motion(time: float):  # type: ignore[no-untyped-def]
         return place + outward * min(0.25 * max(time, 0.0), 0.6)
 
-    bench.stream(5.0, motion)
+    begun = bench.stream(4.0, motion)
+    # it must come to rest before what it cannot reach, without chatter
+    bench.stream(measures.patience, motion, begun, until=lambda: bench.running.at_rest(0.5, 0.15))
     measures.assert_within_limits(bench.running)
     assert bench.state in ("TRACKING", "DECELERATING", "HOLDING"), bench.reason
-    speeds = [abs(v).max() for at, _, _, v in bench.running.motion[-100:]]
-    assert max(speeds) < 0.15, "it must come to rest before what it cannot reach, without chatter"
     back = bench.tool()[0]
-    bench.stream(2.0, lambda time: back - outward * min(0.1 * max(time, 0.0), 0.2))
-    assert ((bench.tool()[0] - back) ** 2).sum() ** 0.5 > 0.1, "and it must come back"
+    bench.stream(  # and it must come back
+        measures.patience,
+        lambda time: back - outward * min(0.1 * max(time, 0.0), 0.2),
+        until=lambda: ((bench.tool()[0] - back) ** 2).sum() ** 0.5 > 0.1,
+    )
     measures.assert_within_limits(bench.running)
     report.add("F15 a target out of reach, through the stretched arm", "approached within limits, at rest before it")

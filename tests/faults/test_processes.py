@@ -13,21 +13,23 @@ from gr2_bringup.supervisor import Supervisor
 
 INSTRUCTION = "put the red block in the bin"
 SHAKE = 0.2  # [rad/s] of the simulated arm
+PATIENCE = 30.0  # [s] for what comes within a second or two of simulation
 TASK = {"task": "", "seed": 3}
-CHUNK = 1.6  # [s] length of a chunk of the teacher
+RUN_OUT = 1.6 + 1.5 + 0.5
+"""[s] of simulation: a chunk of the teacher, the longest time that a slowed one is followed past its end, braking."""
 
 
 def moving(start):  # type: ignore[no-untyped-def]
     """A stack that is carrying out an instruction, its arm under way."""
     running = start(**TASK).ready()
     running.director.say(INSTRUCTION)
-    running.wait(running.moving, 20.0, "the arm does not move")
+    running.wait(running.moving, PATIENCE, "the arm does not move")
     return running
 
 
 def succeeds(running) -> None:  # type: ignore[no-untyped-def]
     """The instruction is carried out after all."""
-    running.wait(lambda: running.director.outcome is not None and running.director.outcome.success, 90.0, "not done")
+    running.wait(lambda: running.director.outcome is not None and running.director.outcome.success, 120.0, "not done")
 
 
 def again(running, name: str, **parameters: object) -> Supervisor:  # type: ignore[no-untyped-def]
@@ -50,11 +52,12 @@ def test_dead_policy_leads_to_a_controlled_hold(start, report, measures) -> None
     running = moving(start)
     running.process("policy").send_signal(signal.SIGKILL)
     killed = time.monotonic()
-    running.wait(lambda: running.states[-1][1] == "HOLDING", CHUNK + 2.0, "the controller does not hold")
-    running.wait(running.at_rest, 2.0, "the arm does not rest")
-    assert any(name == "DECELERATING" and at >= killed for at, name in running.states)
+    known = len(running.log("wbc"))
+    running.wait(lambda: running.states[-1][1] == "HOLDING", PATIENCE, "the controller does not hold")
+    running.wait(running.at_rest, PATIENCE, "the arm does not rest")
+    assert "DECELERATING" in running.log("wbc")[known:]
     stopped = measures.halt(running, killed)
-    assert stopped.time < CHUNK + 0.5
+    assert stopped.time < RUN_OUT
     measures.assert_within_limits(running, slack=SHAKE)
     report.add("F7 policy killed (SIGKILL)", "the chunk is run out, DECELERATING, HOLDING", stopped)
     second = again(running, "policy")
@@ -70,8 +73,8 @@ def test_frozen_policy_is_the_same_and_its_return_is_welcome(start, report, meas
     running = moving(start)
     frozen = time.monotonic()
     running.process("policy").send_signal(signal.SIGSTOP)
-    running.wait(lambda: running.states[-1][1] == "HOLDING", CHUNK + 2.0, "the controller does not hold")
-    running.wait(running.at_rest, 2.0, "the arm does not rest")
+    running.wait(lambda: running.states[-1][1] == "HOLDING", PATIENCE, "the controller does not hold")
+    running.wait(running.at_rest, PATIENCE, "the arm does not rest")
     report.add(
         "F7 policy frozen (SIGSTOP), then continued",
         "as above; goes on when it is back",
@@ -85,7 +88,7 @@ def test_arm_brakes_to_rest_when_the_controller_is_killed(start, report, measure
     running = moving(start)
     running.process("wbc").send_signal(signal.SIGKILL)
     killed = time.monotonic()
-    running.wait(running.at_rest, 6.0, "the arm does not rest")
+    running.wait(running.at_rest, PATIENCE, "the arm does not rest")
     stopped = measures.halt(running, killed)
     assert stopped.joint < 0.35
     assert stopped.time < 0.7
@@ -97,7 +100,7 @@ def test_arm_brakes_to_rest_when_the_controller_is_killed(start, report, measure
     running.director.status = None
     second = again(running, "wbc")
     try:
-        running.ready(20.0)
+        running.ready()
         running.director.say(INSTRUCTION)
         succeeds(running)
     finally:
@@ -115,7 +118,7 @@ def test_second_policy_is_refused_and_the_first_goes_on(start, report) -> None: 
     try:
         log = running.folder / "log" / "second.log"
         running.wait(
-            lambda: log.exists() and "refuses this policy" in log.read_text(), 30.0, "the second policy is not refused"
+            lambda: log.exists() and "refuses this policy" in log.read_text(), 60.0, "the second policy is not refused"
         )
         succeeds(running)
         assert running.director.status.session == session
@@ -128,6 +131,7 @@ def test_empty_instruction_stops(start, report, measures) -> None:  # type: igno
     running = moving(start)
     said = time.monotonic()
     running.director.say("")
-    running.wait(lambda: running.states[-1][1] == "HOLDING", 1.5, "the controller does not hold")
-    running.wait(running.at_rest, 2.0, "the arm does not rest")
+    running.wait(lambda: running.states[-1][1] == "HOLDING", PATIENCE, "the controller does not hold")
+    running.wait(running.at_rest, PATIENCE, "the arm does not rest")
+    assert measures.halt(running, said).time < 1.5
     report.add("the instruction is withdrawn", "DECELERATING along the path, HOLDING", measures.halt(running, said))

@@ -52,6 +52,7 @@ SERVICE_PERIOD = 0.02  # [s] between two looks at services and seldom topics
 OVERLOAD_FACTOR = 4.0  # status and state are told so much more seldom while cycles are late
 QUIET = 2.0  # [s] between repetitions of a warning
 DRY_RUN_TOLERANCE = 0.01  # [rad] a holding dry run follows the arm when it has moved by more
+CATCH_UP = 0.05  # [s] that the middleware is given to tell of the joints after the node itself was held up
 MOST_WAITING = 32  # messages of a topic taken at most before a cycle
 
 
@@ -104,6 +105,7 @@ class WbcNode(Node):
         self._last_command: Command | None = None
         self._jumps = 0
         self._polled = time.monotonic()
+        self._woken = float("-inf")
         self._overloaded = False
         self._realtime = RealtimeReport()
         self._state = State.IDLE
@@ -244,6 +246,8 @@ class WbcNode(Node):
             time.sleep(max(deadline - time.monotonic(), 0.0))
             started = time.monotonic()
             lateness = started - deadline
+            if lateness > 0.5 * self.controller.config.safety.joint_state_timeout:
+                self._woken = started
             self._poll()
             if self._cycle(started):
                 self.controller.note_lateness(lateness)
@@ -275,13 +279,21 @@ class WbcNode(Node):
         if not self.armed:
             self._follow_arm(self._measurement)
         self.surroundings.update(now)
-        command = self.controller.step(now, self._measurement, steady - self._clock_loop.paused_time)
+        running = steady - self._clock_loop.paused_time
+        if steady < self._woken + CATCH_UP and not self._fresh(now, running):
+            return True  # nothing is sent: the robot is braking on the last command, or stands
+        command = self.controller.step(now, self._measurement, running)
         if self.armed and command.active:
             self._command_out.publish(self._writer.write(command))
             self._send_gripper(command, steady)
         self._tell_state(command)
         self._last_command = command
         return True
+
+    def _fresh(self, now: float, running: float) -> bool:
+        """Whether the newest joint state is. While the node was held up itself, it could not hear of any."""
+        assert self._measurement is not None
+        return self._measurement.age(now, running) <= self.controller.config.safety.joint_state_timeout
 
     def _send_gripper(self, command: Command, steady: float) -> None:
         changed = self._gripper_sent is None or abs(command.gripper - self._gripper_sent) > 1e-4
