@@ -47,6 +47,7 @@ VERBS = (
     ),
     Verb("eval", "measure a policy's success rate in simulation", "gr2_sim.evaluate"),
     Verb("model", "facts about the models", "gr2_policy.model.model_cli"),
+    Verb("keystore", "certificates and permissions for a secured stack", "gr2_bringup.keystore"),
     Verb("doctor", "tell what works on this machine", "gr2_tools.doctor"),
     Verb("bench", "measure this machine", "gr2_bringup.bench"),
     Verb("test", "run the tests", "gr2_bringup.testing", requirements=("test.txt", "curate.txt")),
