@@ -15,35 +15,14 @@ import torch
 _answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # whatever the libraries print goes to the other stream
 
-# A torchvision that was built for another torch lacks its compiled detection operators. ACT needs none of them, only
-# the ResNet in Python, so the descriptions of these operators are left out while it is imported.
-_describe = torch.library.register_fake
-
-
-def _without_torchvision(name, *args, **kwargs):  # type: ignore[no-untyped-def]
-    if isinstance(name, str) and name.startswith("torchvision::"):
-        return lambda function: function
-    return _describe(name, *args, **kwargs)
-
-
-torch.library.register_fake = _without_torchvision  # type: ignore[assignment]
-
-from lerobot.configs.types import FeatureType, PolicyFeature  # noqa: E402
-from lerobot.policies.act.configuration_act import ACTConfig  # noqa: E402
-from lerobot.policies.act.modeling_act import ACTPolicy  # noqa: E402
-
-CAMERAS = ("observation.images.head", "observation.images.wrist")
+from lerobot_act import make_act  # noqa: E402 - beside this file
 
 
 def main(side: int, threads: int) -> None:
     """Answer until the input ends."""
     torch.set_num_threads(threads)
-    inputs = {name: PolicyFeature(type=FeatureType.VISUAL, shape=(3, side, side)) for name in CAMERAS}
-    inputs["observation.state"] = PolicyFeature(type=FeatureType.STATE, shape=(10,))
-    outputs = {"action": PolicyFeature(type=FeatureType.ACTION, shape=(7,))}
-    config = ACTConfig(pretrained_backbone_weights=None, device="cpu", input_features=inputs, output_features=outputs)
-    policy = ACTPolicy(config).eval()
-    batch = {name: torch.rand(1, *feature.shape) for name, feature in inputs.items()}
+    policy = make_act(side).eval()
+    batch = {name: torch.rand(1, *feature.shape) for name, feature in policy.config.input_features.items()}
     with torch.inference_mode():
         for _ in range(3):
             policy.predict_action_chunk(dict(batch))

@@ -22,6 +22,7 @@ setup(
             "gr2 = gr2_policy.gr2_backend:make_policy",
             "nearest = gr2_policy.baselines:make_nearest",
             "random = gr2_policy.baselines:make_random",
+            "served = gr2_policy.served:make_served",
         ],
     },
     zip_safe=False,
