@@ -45,7 +45,8 @@ BY_PIP = {
     "OpenGL": "pyopengl", "accelerate": "accelerate", "apsw": "apsw", "av": "av", "daqp": "daqp", "lz4": "lz4",
     "mcap": "mcap", "mujoco": "mujoco", "ompl": "ompl", "osqp": "osqp", "pinocchio": "pin", "pyarrow": "pyarrow",
     "rosbags": "rosbags", "safetensors": "safetensors", "torch": "torch", "transformers": "transformers",
-    "trimesh": "trimesh", "viser": "viser", "zstandard": "zstandard", "backports": "backports.zstd",
+    "trimesh": "trimesh", "viser": "viser", "zstandard": "zstandard", "backports": "backports.zstd", "ray": "ray",
+    "ai_edge_litert": "ai-edge-litert",
 }  # fmt: skip
 """Names on PyPI of what is imported and no package of the system: locked in requirements/."""
 
@@ -72,7 +73,11 @@ def imports(folder: Path) -> set[str]:
 
 
 def locked() -> set[str]:
-    lines = [line for name in ("gr2.txt", "torch.txt", "test.txt") for line in _lines(ROOT / "requirements" / name)]
+    lines = [
+        line
+        for name in ("gr2.txt", "torch.txt", "test.txt", "curate.txt")
+        for line in _lines(ROOT / "requirements" / name)
+    ]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+", line) for line in lines), "not pinned exactly"
     return {line.partition("==")[0].lower().replace("_", "-") for line in lines}
 

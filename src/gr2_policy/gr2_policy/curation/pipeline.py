@@ -232,7 +232,9 @@ class _Ray:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         import ray
+        import ray.data
 
         local: dict[str, Any] = {
             "num_cpus": self._cluster.workers,
@@ -247,9 +249,11 @@ class _Ray:
             runtime_env={"env_vars": threads},
             **({} if self._cluster.address else local),
         )
-        for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
+        for name in ("ray", "ray.data"):  # after the import of ray.data, which sets them up
+            for handler in logging.getLogger(name).handlers:
+                if not isinstance(handler, logging.FileHandler):
+                    handler.setLevel(logging.ERROR)
         context.enable_progress_bars = False
         context.max_errored_blocks = 0
         return self._map
@@ -270,9 +274,9 @@ class _Ray:
         keeps = isinstance(work, type)
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=self._cluster.workers)
         compute = pool if keeps else ray.data.TaskPoolStrategy(size=self._cluster.workers)
-        data = ray.data.from_items(list(rows), override_num_blocks=len(rows))
+        items = ray.data.from_items(list(rows), override_num_blocks=len(rows))
         try:
-            data = data.map(work, compute=compute, num_cpus=1, num_gpus=gpus or None)
+            data = items.map(work, compute=compute, num_cpus=1, num_gpus=gpus or None)
             for number, row in enumerate(data.iter_rows(), start=1):
                 if progress:
                     progress(step, number, len(rows))
