@@ -78,6 +78,8 @@ def actions(values: Mapping[str, object]) -> list[Action]:
         raise stack.BadArgument("policy 'teacher' reads the truth of gr2's own simulator; with gazebo: policy:=gr2")
     if values["real_time_factor"] != 1.0:
         raise stack.BadArgument(f"real_time_factor is {values['real_time_factor']}; Gazebo's world runs at 1")
+    if values["security"]:
+        raise stack.BadArgument("security: Gazebo's bridge and controllers have no enclaves; leave it empty")
     share = stack.share_folder()
     world, bridge = _write_world(values)
     robot, whole = _urdf(values, share, surroundings=False), _urdf(values, share, surroundings=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from launch.actions import (
     DeclareLaunchArgument,
+    GroupAction,
     IncludeLaunchDescription,
     OpaqueFunction,
     SetEnvironmentVariable,
@@ -19,6 +20,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node as LaunchNode
 
 from gr2_bringup import stack
+from gr2_bringup.security.keystore import environment
 from launch import Action, LaunchContext, LaunchDescription
 
 Values = Mapping[str, object]
@@ -66,6 +68,8 @@ def _node(node: stack.Node, share: Path) -> LaunchNode:
         parameters=[str(share / "config" / file) for file in node.parameter_files]
         + [{name: stack.located(value, share) for name, value in node.parameters.items()}],
         remappings=list(node.remappings),
+        ros_arguments=["--enclave", node.enclave] if node.enclave else None,
+        additional_env=dict(node.environment) or None,
         output="screen",
         emulate_tty=True,
         on_exit=ending,
@@ -102,4 +106,9 @@ def kortex(values: Values) -> list[Action]:
         "controllers_file": str(share / "config" / "kortex_controllers.yaml"),
     }
     source = PythonLaunchDescriptionSource(str(Path(folder) / "launch" / "kortex_control.launch.py"))
-    return [IncludeLaunchDescription(source, launch_arguments=arguments.items())]
+    include = IncludeLaunchDescription(source, launch_arguments=arguments.items())
+    if not values["security"]:
+        return [include]
+    # The vendor's launch file names no enclaves: all that it starts shares one.
+    variables = environment(Path(str(values["security"]))) | {"ROS_SECURITY_ENCLAVE_OVERRIDE": "/gr2/driver"}
+    return [GroupAction([*(SetEnvironmentVariable(name, value) for name, value in variables.items()), include])]

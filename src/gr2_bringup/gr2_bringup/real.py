@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gr2_bringup import stack
+from gr2_bringup.security.keystore import environment
 from gr2_bringup.sim import (
     BROKEN,
     INTERRUPTED,
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         nodes = stack.real(values | {"record": str(folder / "bag")})
     try:
         with domain_lock(args.domain):
-            return run_stack(args, nodes, folder)
+            return run_stack(args, nodes, folder, str(values["security"]))
     except (DomainTaken, StackEnded, MissingExecutable) as error:
         print(f"gr2 real: {error}", file=sys.stderr)
         return BROKEN
@@ -92,9 +93,15 @@ def check(args: argparse.Namespace, values: Mapping[str, object]) -> str:
     return ""
 
 
-def run_stack(args: argparse.Namespace, nodes: list[stack.Node], folder: Path) -> int:
-    """Start the stack, direct it, stop it."""
+def run_stack(args: argparse.Namespace, nodes: list[stack.Node], folder: Path, security: str) -> int:
+    """Start the stack, direct it, stop it.
+
+    Raises:
+        StackEnded: it does not start, or a node has ended.
+    """
     env = enter_domain(args.domain)
+    if security:
+        os.environ |= environment(Path(security)) | {"ROS_SECURITY_ENCLAVE_OVERRIDE": "/gr2/operator"}
     from gr2_bringup.director import Director  # reads the environment when rclpy starts
 
     supervisor = Supervisor(nodes, env, stack.share_folder(), folder / "log")
@@ -106,7 +113,11 @@ def run_stack(args: argparse.Namespace, nodes: list[stack.Node], folder: Path) -
             raise StackEnded(f"{child.node.name} has ended with exit code {child.process.returncode}; see {log}")
 
     code = SUCCESS
-    with Director("gr2_director", alive) as director:
+    try:
+        entered = Director("gr2_director", alive)
+    except RuntimeError as error:  # RCLError, which rclpy does not export
+        raise StackEnded(f"ROS does not let us in, so nothing was started: {str(error).splitlines()[0]}") from error
+    with entered as director:
         try:
             supervisor.start()
             code = direct(args, director, folder)

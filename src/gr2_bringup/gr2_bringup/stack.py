@@ -12,7 +12,7 @@ for gripper and faults between them; the fake driver takes the vendor's place on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 PACKAGE = "gr2_bringup"
@@ -28,6 +28,8 @@ class Node:
         parameters: set after the files, so they win. A text ``config/...`` is a file in this package's share folder.
         remappings: pairs (from, to).
         required: when it ends, everything ends.
+        enclave: of SROS 2, e.g. ``/gr2/wbc``; empty: without security.
+        environment: variables of this process alone.
     """
 
     package: str
@@ -37,6 +39,8 @@ class Node:
     parameters: Mapping[str, object] = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
     required: bool = True
+    enclave: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ COMMON = (
     Argument("console_host", "127.0.0.1", "address that it listens on; beyond this machine it asks for a token"),
     Argument("console_port", 8090, "port that it listens on, or the next free one"),
     Argument("console_open", False, "open it in a browser"),
+    Argument("security", "", "keystore (./gr2 keystore): nothing runs, or talks, without; empty: no security"),
 )
 SIMULATION = COMMON + (
     Argument(
@@ -208,7 +213,7 @@ def simulation(values: Mapping[str, object]) -> list[Node]:
     if values["viewer"]:
         scene = {"scene": values["scene"]}
         nodes.append(Node("gr2_sim", "viewer_node", "viewer", parameters=scene, required=False))
-    return nodes + _console(values) + _recorder(values, use_sim_time=True)
+    return _secured(nodes + _console(values) + _recorder(values, use_sim_time=True), values)
 
 
 def launched_simulation(values: Mapping[str, object]) -> list[Node]:
@@ -228,7 +233,9 @@ def launched_simulation(values: Mapping[str, object]) -> list[Node]:
         remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC),),
     )
     policy = _policy(values, use_sim_time=True)
-    return [wbc, policy, *_console(values), *_recorder(values, use_sim_time=True)]
+    commands = ("/joint_commands", JOINT_TRAJECTORY_TOPIC)
+    nodes = [wbc, policy, *_console(values, (commands,)), *_recorder(values, use_sim_time=True)]
+    return _secured(nodes, values)
 
 
 def real(values: Mapping[str, object]) -> list[Node]:
@@ -244,12 +251,7 @@ def real(values: Mapping[str, object]) -> list[Node]:
         raise BadArgument("policy 'teacher' reads the simulator's truth; it cannot drive a real arm")
     if values["driver"] == "kortex" and not values["robot_ip"]:
         raise BadArgument("robot_ip is empty; give the arm's address, e.g. robot_ip:=192.168.1.10")
-    cameras = tuple(
-        (f"/{name}_camera/{topic}", f"{values[f'{name}_camera']}/{topic}")
-        for name in ("head", "wrist")
-        for topic in ("image_raw", "camera_info")
-        if values[f"{name}_camera"] != f"/{name}_camera"
-    )
+    cameras = camera_remappings(values)
     wbc = Node(
         "gr2_wbc",
         "wbc_node",
@@ -264,7 +266,39 @@ def real(values: Mapping[str, object]) -> list[Node]:
         Node(PACKAGE, "arm_adapter", "arm_adapter", parameters={"use_sim_time": False}),
         _policy(values, use_sim_time=False, remappings=cameras),
     ]
-    return nodes + _console(values, cameras) + _recorder(values, use_sim_time=False, remappings=cameras)
+    nodes += _console(values, (*cameras, ("/joint_commands", JOINT_TRAJECTORY_TOPIC)))
+    nodes += _recorder(values, use_sim_time=False, remappings=cameras)
+    return _secured(nodes, values)
+
+
+def camera_remappings(values: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """From our names of the cameras' topics to those of their drivers."""
+    return tuple(
+        (f"/{name}_camera/{topic}", f"{values[f'{name}_camera']}/{topic}")
+        for name in ("head", "wrist")
+        for topic in ("image_raw", "camera_info")
+        if values[f"{name}_camera"] != f"/{name}_camera"
+    )
+
+
+def _secured(nodes: list[Node], values: Mapping[str, object]) -> list[Node]:
+    """The nodes, each in its enclave where a keystore was given. What is asked for and cannot be had ends here.
+
+    Raises:
+        BadArgument: the keystore does not hold what the nodes need.
+    """
+    if not values["security"]:
+        return nodes
+    from gr2_bringup.security.keystore import KeystoreError, environment, verify
+
+    folder = Path(str(values["security"]))
+    enclaves = {node.name: f"/gr2/{node.name}" for node in nodes}
+    try:
+        verify(folder, list(enclaves.values()))
+    except KeystoreError as error:
+        raise BadArgument(f"security: {error}") from error
+    extra = environment(folder)
+    return [replace(node, enclave=enclaves[node.name], environment={**node.environment, **extra}) for node in nodes]
 
 
 def _fake_driver(values: Mapping[str, object], cameras: tuple[tuple[str, str], ...]) -> list[Node]:

@@ -49,6 +49,8 @@ def executable_path(node: Node, prefixes: Sequence[str]) -> Path:
 def command_line(node: Node, path: Path, share: Path) -> list[str]:
     """The command that ``ros2 launch`` would also run; ``share``: this package's share folder."""
     command = [str(path), "--ros-args", "-r", f"__node:={node.name}"]
+    if node.enclave:
+        command += ["--enclave", node.enclave]
     for source, target in node.remappings:
         command += ["-r", f"{source}:={target}"]
     for file in node.parameter_files:
@@ -110,7 +112,7 @@ class Supervisor:
         for index, (node, command) in enumerate(zip(self._nodes, commands, strict=True)):
             process = subprocess.Popen(
                 command,
-                env=self._env,
+                env={**self._env, **node.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

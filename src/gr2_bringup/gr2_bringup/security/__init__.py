@@ -1,0 +1,1 @@
+"""SROS 2 for the stack: what each process may say and hear, made from the contracts; docs/security.md."""

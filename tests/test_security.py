@@ -1,0 +1,101 @@
+"""The contracts against running stacks; and a stack that has to be secure and cannot be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.real_cell import real
+
+from gr2_bringup import keystore, stack
+from gr2_bringup.contracts import contract
+from gr2_bringup.security.keystore import create
+from gr2_bringup.supervisor import command_line, executable_path
+
+GENERIC = {"/rosout", "/parameter_events"}
+WHILE_RESETTING = {"/joint_states", "/joint_trajectory_controller/controller_state"}
+SERVICE_OF_ALL = "get_type_description"
+ON_PIP = "ROS_DISTRO" not in os.environ  # its wheels have no DDS security; an installed ROS 2 has
+
+
+def graph(running: Any, name: str) -> dict[str, set[str]]:
+    """What a node says and hears, as discovery tells it."""
+    node = running.director.node
+    found = {
+        "publishes": node.get_publisher_names_and_types_by_node(name, "/"),
+        "subscribes": node.get_subscriber_names_and_types_by_node(name, "/"),
+        "serves": node.get_service_names_and_types_by_node(name, "/"),
+        "calls": node.get_client_names_and_types_by_node(name, "/"),
+    }
+    return {what: {one for one, _ in names} for what, names in found.items()}
+
+
+def expected(node: stack.Node) -> dict[str, set[str]]:
+    """The same by its contract."""
+    made = contract(node)
+    sets = {what: set(getattr(made, what)) for what in ("publishes", "subscribes", "serves", "calls")}
+    for actions, services, topics in ((made.acts, "serves", "publishes"), (made.goals, "calls", "subscribes")):
+        for action in actions:
+            sets[services] |= {f"{action}/_action/{name}" for name in ("send_goal", "cancel_goal", "get_result")}
+            sets[topics] |= {f"{action}/_action/{name}" for name in ("feedback", "status")}
+    return sets
+
+
+@pytest.mark.parametrize("which", ["real", "sim"])
+def test_contracts_are_what_the_nodes_say_and_hear(start: Callable[..., Any], tmp_path: Path, which: str) -> None:
+    extra = {"console": True, "record": str(tmp_path / "bag")}
+    small = {"image_width": 128, "image_height": 128}
+    nodes = real(**extra) if which == "real" else stack.simulation(stack.defaults(stack.SIMULATION) | small | extra)
+    running = start(nodes=nodes).ready()
+    for node in nodes:
+        names = running.director.node.get_node_names
+        running.wait(lambda name=node.name: name in names(), 20.0, f"no node {node.name}")
+        wanted = expected(node)
+        if node.executable == "recorder_node":
+            wanted["subscribes"] = set()  # it takes what there is: judged below
+        if node.executable == "arm_adapter":
+            wanted["subscribes"] -= WHILE_RESETTING
+
+        def difference(node: stack.Node = node, wanted: dict[str, set[str]] = wanted) -> dict[str, set[str]]:
+            there = graph(running, node.name)
+            there["publishes"] -= GENERIC
+            there["serves"] -= {f"/{node.name}/{SERVICE_OF_ALL}"}
+            if node.executable == "recorder_node":
+                assert there["subscribes"] <= set(contract(node).subscribes)
+                there["subscribes"] = set()
+            if node.executable == "console_node":
+                there["publishes"] -= {"/diagnostics"}
+            return {what: there[what] ^ wanted[what] for what in wanted if there[what] ^ wanted[what]}
+
+        running.wait(lambda check=difference: not check(), 20.0, f"{node.name}: {difference()}")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command on this machine")
+@pytest.mark.parametrize("name", ["wbc", "policy", "arm_adapter", "arm"])
+@pytest.mark.parametrize("keys", ["sound", "missing"])
+def test_a_node_that_has_to_be_secure_and_cannot_be_does_not_run(
+    domain: int, tmp_path: Path, name: str, keys: str
+) -> None:
+    """Fail-closed: without an enclave nowhere, with one not on the wheels, which have no security."""
+    if keys == "sound" and not ON_PIP:
+        pytest.skip("this ROS 2 has DDS security: a sound keystore lets the node start")
+    folder = tmp_path / "keystore"
+    chosen = [enclave for enclave in keystore.enclaves("real", []) if keys == "sound" or enclave.node != name]
+    create(folder, chosen, domain, 2)
+    (node,) = [one for one in real() if one.name == name]
+    prefixes = os.environ["AMENT_PREFIX_PATH"].split(":")
+    command = command_line(node, executable_path(node, prefixes), stack.share_folder())
+    command += ["--enclave", f"/gr2/{name}"]
+    env = os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_SECURITY_ENABLE": "true"}
+    env |= {"ROS_SECURITY_STRATEGY": "Enforce", "ROS_SECURITY_KEYSTORE": str(folder)}
+    begun = time.monotonic()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0, done.stdout + done.stderr
+    assert "secur" in (done.stdout + done.stderr).lower()
+    assert time.monotonic() - begun < 30.0
