@@ -53,8 +53,8 @@ def test_contracts_are_what_the_nodes_say_and_hear(start: Callable[..., Any], tm
     small = {"image_width": 128, "image_height": 128}
     nodes = real(**extra) if which == "real" else stack.simulation(stack.defaults(stack.SIMULATION) | small | extra)
     running = start(nodes=nodes).ready()
+    names = running.director.node.get_node_names
     for node in nodes:
-        names = running.director.node.get_node_names
         running.wait(lambda name=node.name: name in names(), 20.0, f"no node {node.name}")
         wanted = expected(node)
         if node.executable == "recorder_node":
