@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEAREST, KICK = 0.005, 0.1
-"""A point that is due sooner [s], and could only be reached with a kick of this size [rad/s], is passed over if others
-follow: a trajectory that comes late may differ by a fraction of a milliradian from the one before, and that made up for
-within an instant would be any speed at all."""
+NEAREST, KICK, HAIR = 0.005, 0.1, 0.002
+"""A point that is due sooner [s], no further off than a hair [rad], and could only be reached with a kick of this size
+[rad/s], is passed over if others follow: a trajectory that comes late may differ by a fraction of a milliradian from
+the one before, and that made up for within an instant would be any speed at all."""
 LARGEST_WAIT = 1.0
 """How far ahead [s] a trajectory may begin: until then the arm would go on as it moves now."""
 
@@ -96,8 +96,9 @@ class TrajectoryExecutor:
         """Index of the point to go to first."""
         first = bisect_right(nodes.times, now)
         if first + 1 < len(nodes.times) and nodes.times[first] < now + NEAREST:
-            pace = (nodes.positions[first] - desired) / (nodes.times[first] - now)
-            if np.abs(2.0 * pace - rate - nodes.velocities[first]).max() > KICK:
+            way = nodes.positions[first] - desired
+            kick = 2.0 * way / (nodes.times[first] - now) - rate - nodes.velocities[first]
+            if np.abs(kick).max() > KICK and np.abs(way).max() < HAIR:
                 return first + 1
         return first
 
