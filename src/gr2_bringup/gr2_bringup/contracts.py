@@ -188,7 +188,9 @@ OTHERS: Mapping[str, Contract] = {
         acts=("/joint_trajectory_controller/follow_joint_trajectory", GRIPPER_ACTION),
     ),
     # the cameras' drivers, whatever they are
-    "cameras": Contract(publishes=(*CAMERAS, "/diagnostics"), serves=("/camera/*",)),
+    "cameras": Contract(
+        publishes=(*CAMERAS, *(f"{topic}/compressed" for topic in IMAGES), "/diagnostics"), serves=("/camera/*",)
+    ),
     # a person with the ros2 command: may instruct, stop, look and reset; may not move the arm past the controller
     "operator": Contract(
         publishes=("/instruction", "/e_stop"),
@@ -215,5 +217,8 @@ def contract(node: Node) -> Contract:
     found = CONTRACTS[node.executable]
     if node.parameters.get("use_sim_time"):
         found = replace(found, subscribes=(*found.subscribes, "/clock"))
+    if node.parameters.get("compressed_images"):
+        taken = tuple(f"{topic}/compressed" if topic in IMAGES else topic for topic in found.subscribes)
+        found = replace(found, subscribes=taken)
     extra = PRIVILEGED.get(str(node.parameters.get("policy")), ())
     return replace(found, subscribes=(*found.subscribes, *extra)).renamed(node.name, node.remappings)

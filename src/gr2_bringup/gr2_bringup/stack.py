@@ -110,6 +110,7 @@ REAL = COMMON + (
     ),
     Argument("head_camera", "/head_camera", "namespace of the head camera's topics"),
     Argument("wrist_camera", "/camera/color", "namespace of the wrist camera's topics"),
+    Argument("compressed_images", False, "the policy takes the cameras' image_raw/compressed (JPEG or PNG)"),
     Argument("scene", "table", "driver:=fake: scene around the arm"),
     Argument("task", "", "driver:=fake: task that the scene is arranged for; empty for any"),
     Argument("seed", 0, "driver:=fake: seed of the arrangement"),
@@ -249,6 +250,8 @@ def real(values: Mapping[str, object]) -> list[Node]:
     """
     if values["policy"] == "teacher" and values["armed"] and values["driver"] != "fake":
         raise BadArgument("policy 'teacher' reads the simulator's truth; it cannot drive a real arm")
+    if values["compressed_images"] and values["driver"] == "fake":
+        raise BadArgument("compressed_images: the fake driver's cameras send image_raw only")
     if values["driver"] == "kortex" and not values["robot_ip"]:
         raise BadArgument("robot_ip is empty; give the arm's address, e.g. robot_ip:=192.168.1.10")
     cameras = camera_remappings(values)
@@ -276,7 +279,7 @@ def camera_remappings(values: Mapping[str, object]) -> tuple[tuple[str, str], ..
     return tuple(
         (f"/{name}_camera/{topic}", f"{values[f'{name}_camera']}/{topic}")
         for name in ("head", "wrist")
-        for topic in ("image_raw", "camera_info")
+        for topic in ("image_raw", "image_raw/compressed", "camera_info")
         if values[f"{name}_camera"] != f"/{name}_camera"
     )
 
@@ -311,7 +314,8 @@ def _fake_driver(values: Mapping[str, object], cameras: tuple[tuple[str, str], .
 
 def _policy(values: Mapping[str, object], use_sim_time: bool, remappings: tuple[tuple[str, str], ...] = ()) -> Node:
     runtime = ("policy", "replan_rate", "image_width", "image_height", "delay")
-    names = (*runtime, "imagination_rate", "surprise_action", "surprise_threshold")
+    names = [*runtime, "imagination_rate", "surprise_action", "surprise_threshold"]
+    names += [name for name in ("compressed_images",) if name in values]
     options = [f"{name}={values[name]}" for name in ("checkpoint", "untrained") if values[name]]
     options += [item.strip() for item in str(values["policy_options"]).split(",") if item.strip()]
     return Node(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gr2_policy.policy import ActionChunk, Observation, Policy, SceneTruth
-from gr2_policy.runtime.image import to_rgb
+from gr2_policy.runtime.image import from_message
 from gr2_policy.runtime.observation_buffer import StateSample
 from gr2_policy.runtime.surprise import Surprise
 
@@ -30,20 +30,12 @@ def time_message(stamp: float) -> Any:
 
 
 def image(message: Any, expected_size: tuple[int, int] | None) -> tuple[float, np.ndarray]:
-    """Stamp [s] and (height, width, 3) uint8 RGB of a sensor_msgs/Image.
+    """Stamp [s] and (height, width, 3) uint8 RGB of a sensor_msgs/Image or CompressedImage.
 
     Raises:
-        BadImage: see :func:`gr2_policy.runtime.image.to_rgb`.
+        BadImage: see :func:`gr2_policy.runtime.image.from_message`.
     """
-    rgb = to_rgb(
-        message.data,
-        int(message.height),
-        int(message.width),
-        int(message.step),
-        message.encoding,
-        expected_size,
-    )
-    return seconds(message.header.stamp), rgb
+    return seconds(message.header.stamp), from_message(message, expected_size)
 
 
 def robot_state(message: Any) -> StateSample:

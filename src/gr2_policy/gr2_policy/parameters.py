@@ -7,6 +7,7 @@ PARAMETERS: dict[str, object] = {
     "replan_rate": 5.0,  # [Hz] chunks per second of image time
     "image_width": 256,  # [pixel] 0: any
     "image_height": 256,
+    "compressed_images": False,  # take /…/image_raw/compressed (JPEG or PNG) in the place of /…/image_raw
     "image_timeout": 1.0,  # [s] a camera silent for longer is reported, and no chunk is made meanwhile
     "autostart": True,
     "handshake": True,  # false: run without a controller, e.g. on a replayed bag; a controller refuses such chunks

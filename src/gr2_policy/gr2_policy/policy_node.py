@@ -24,7 +24,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from gr2_policy import conversions
@@ -81,13 +81,9 @@ class PolicyNode(LifecycleNode):
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
+        kind, ending = (CompressedImage, "/compressed") if self._value("compressed_images") else (Image, "")
         for camera, topic in CAMERAS.items():
-            self.create_subscription(
-                Image,
-                topic,
-                partial(self._on_image, camera),
-                qos_profile_sensor_data,
-            )
+            self.create_subscription(kind, topic + ending, partial(self._on_image, camera), qos_profile_sensor_data)
         self.create_subscription(RobotState, "/robot_state", self._on_state, 10)
         self.create_subscription(WbcStatus, "/wbc_status", self._on_wbc_status, 10)
         # A transient-local subscription does not match `ros2 topic pub`, a volatile one misses what was said
@@ -240,7 +236,7 @@ class PolicyNode(LifecycleNode):
 
     # --- messages in ---
 
-    def _on_image(self, camera: str, message: Image) -> None:
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
         width, height = int(self._value("image_width")), int(self._value("image_height"))
         try:
             stamp, image = conversions.image(message, (width, height) if width and height else None)

@@ -19,7 +19,7 @@ from gr2_msgs.srv import ActivatePolicy
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 SIZE = 16  # [pixel]
@@ -135,6 +135,13 @@ class Bench:
             camera: self.node.create_publisher(Image, f"/{camera}_camera/image_raw", qos_profile_sensor_data)
             for camera in ("head", "wrist")
         }
+        self.files = {
+            camera: self.node.create_publisher(
+                CompressedImage, f"/{camera}_camera/image_raw/compressed", qos_profile_sensor_data
+            )
+            for camera in ("head", "wrist")
+        }
+        self.compressed = b""  # a file that is sent in the place of images
         self.process: subprocess.Popen[str] | None = None
         self.log = folder / "policy.log"
         self.silent: set[str] = set()
@@ -176,6 +183,12 @@ class Bench:
             return
         for camera, publisher in self.images.items():
             if camera in self.silent:
+                continue
+            if self.compressed:
+                file = CompressedImage(format="rgb8; jpeg compressed bgr8")
+                file.header.stamp = state.header.stamp
+                file.data.frombytes(self.compressed)
+                self.files[camera].publish(file)
                 continue
             image = Image(height=self.pixels, width=self.pixels, encoding="rgb8", step=3 * self.pixels)
             image.header.stamp = state.header.stamp

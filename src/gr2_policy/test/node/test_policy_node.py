@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 from lifecycle_msgs.srv import ChangeState, GetState
+from PIL import Image
 from std_msgs.msg import String
 
 SIZE = 16  # [pixel] of the stand-in's images
@@ -101,6 +103,17 @@ def test_missing_camera_and_wrong_size_are_named(bench: Any) -> None:
     bench.until(lambda: len(bench.chunks) > count, "does not come back")
     bench.pixels = 8
     bench.until(lambda: f"size 8x8, expected {SIZE}x{SIZE}" in bench.log.read_text(), "wrong size not named")
+
+
+def test_compressed_images_do_as_well_and_damaged_ones_are_named(bench: Any) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (SIZE, SIZE), (90, 20, 200)).save(file, "JPEG")
+    bench.compressed = file.getvalue()
+    bench.latched.publish(String(data="go"))
+    bench.start(compressed_images=True)
+    bench.until(lambda: len(bench.chunks) >= 3, "no chunks")
+    bench.compressed = file.getvalue()[:-200]
+    bench.until(lambda: "the file is damaged" in bench.log.read_text(), "damaged files are not named")
 
 
 def test_lifecycle_by_hand(bench: Any) -> None:
