@@ -66,6 +66,7 @@ def test_state(transforms: Transforms) -> None:
     assert state.shape == (10,)
     assert state[9] == 1.0
     assert transforms.state(_POSE[0], -_POSE[1], 0.1)[9] == 0.0
+    assert transforms.state(_POSE[0], _POSE[1], 0.28)[9] == 1.0  # a mug between the fingers is closed enough
     torch.testing.assert_close(transforms.state(_POSE[0], -2.0 * _POSE[1], 0.7), state)  # the same attitude
     with pytest.raises(BadObservation, match="nan"):
         transforms.state(np.array([np.nan, 0.0, 0.0]), _POSE[1], 0.0)
