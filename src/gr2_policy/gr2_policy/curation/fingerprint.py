@@ -48,22 +48,29 @@ def differing(first: bytes, second: bytes) -> tuple[float, float]:
 def find_duplicates(prints: Sequence[tuple[str, bytes]], most: float) -> Mapping[str, str]:
     """Clips that are, but for little, one that comes before: key -> key of that one.
 
-    Two clips are compared only if they share a band of 16 bits somewhere, which those that differ in less than a tenth
-    of their bits do with near certainty; the work grows with the number of clips, not with its square.
+    Two clips are compared only if they share a band of 16 bits somewhere. Of random pairs that differ in a tenth of
+    their bits that finds 99 of 100, of those that differ in 15 % nine of ten; the work grows little faster than the
+    number of clips.
 
     Args:
         prints: key and fingerprint of each clip; of two alike the first stays.
         most: largest share of bits, of looks and of moves each, in which duplicates differ.
     """
-    bands: list[dict[bytes, list[int]]] = [defaultdict(list) for _ in range(BITS // _BAND)]
     width = _BAND // 8
+    bands: list[dict[bytes, list[int]]] = [defaultdict(list) for _ in range(BITS // _BAND)]
+    all_bits = np.frombuffer(b"".join(print_ for _, print_ in prints), np.uint8).reshape(len(prints), BITS // 8)
+    looks = 8 * LOOKS
     found: dict[str, str] = {}
     for number, (key, print_) in enumerate(prints):
         pieces = [print_[width * i : width * (i + 1)] for i in range(len(bands))]
-        rivals = sorted({other for band, piece in zip(bands, pieces, strict=True) for other in band.get(piece, ())})
-        match = next((other for other in rivals if max(differing(prints[other][1], print_)) <= most), None)
-        if match is not None:
-            found[key] = prints[match][0]
+        rivals = np.array(
+            sorted({o for band, piece in zip(bands, pieces, strict=True) for o in band.get(piece, ())}), int
+        )
+        off = np.bitwise_count(all_bits[rivals] ^ all_bits[number])
+        look, move = off[:, :looks].sum(axis=1) / (8 * looks), off[:, looks:].sum(axis=1) / (BITS - 8 * looks)
+        alike = np.flatnonzero(np.maximum(look, move) <= most)
+        if len(alike):
+            found[key] = prints[rivals[alike[0]]][0]
             continue
         for band, piece in zip(bands, pieces, strict=True):
             band[piece].append(number)

@@ -75,7 +75,7 @@ class HandCheck:
 class DuplicateBound:
     """Clips whose fingerprints differ in at most this share of their bits are the same clip."""
 
-    most: float = 0.08
+    most: float = 0.15
 
 
 @dataclass(frozen=True)
