@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,6 @@ import numpy as np
 import pytest
 
 from gr2_policy.data.video import VideoFormat, write_video
-
-sys.path.insert(0, str(Path(__file__).parent))
-SAMPLE = Path(__file__).parents[4] / "docs" / "video_sample"
 
 
 def drawn(seed: int, frames: int, height: int = 48, width: int = 64, speed: float = 1.5) -> np.ndarray:

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import SAMPLE
 
 from gr2_policy.curation.export import export
 from gr2_policy.curation.pipeline import LOG, MANIFEST, Cluster, Summary, check, curate
@@ -32,6 +31,7 @@ from gr2_policy.model.vqgan import VqGan
 pytest.importorskip("ray", reason="ray is not installed; `./gr2 curate` installs requirements/curate.txt")
 
 SETTINGS = load_settings(changes={"hands.use": "off", "job": 4, "output.shard": 8, "cutting.size": 64})
+SAMPLE = Path(__file__).parents[4] / "docs" / "video_sample"
 Draw = Callable[..., np.ndarray]
 Film = Callable[..., Path]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SAMPLE, drawn
 
 from gr2_policy.curation.captions import TemplateCaptioner, reject_caption, tidied, too_common
 from gr2_policy.curation.clips import Clip, clips_of
@@ -38,6 +37,7 @@ from gr2_policy.data.video import VideoError
 from gr2_policy.data.writer import DatasetError
 from gr2_policy.model.config import ConfigError
 
+SAMPLE = Path(__file__).parents[4] / "docs" / "video_sample"
 Draw = Callable[..., np.ndarray]
 Film = Callable[..., Path]
 CUTTING = Cutting(fps=10, size=32, shortest=2.0, longest=4.0)
@@ -66,7 +66,7 @@ def test_any_rate_becomes_the_rate_of_clips(draw: Draw, film: Film, fps: int) ->
     path = film("a.mp4", draw(1, 3 * fps, speed=40.0 / fps), fps=fps)
     (clip,) = clips(path)
     assert clip.seconds == pytest.approx(3.0, abs=0.11)
-    original = drawn(1, 3 * fps, speed=40.0 / fps)[:, :, 8:56]
+    original = draw(1, 3 * fps, speed=40.0 / fps)[:, :, 8:56]
     for second in (0.5, 1.5, 2.5):
         frame = original[int(second * fps + 1e-6)]
         coarse = frame[::2, ::2][:24, :24].astype(float).mean()
