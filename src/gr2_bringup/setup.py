@@ -19,7 +19,7 @@ setup(
         (f"share/{package}", ["package.xml"]),
         (f"share/{package}/launch", glob("launch/*.launch.py")),
         (f"share/{package}/config", glob("config/*")),
-        (f"share/{package}/description", glob("description/*.xacro")),
+        (f"share/{package}/description", glob("description/*.xacro") + glob("description/*.srdf")),
         (f"share/{package}/description/meshes", glob("description/meshes/*.obj")),
         (f"share/{package}/worlds", glob("worlds/*.*")),
         (f"share/{package}/worlds/meshes", glob("worlds/meshes/*.obj")),

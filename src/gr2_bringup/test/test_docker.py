@@ -50,7 +50,7 @@ BY_PIP = {
 }  # fmt: skip
 """Names on PyPI of what is imported and no package of the system: locked in requirements/."""
 
-OPTIONAL = {"rerun", "compression", "cv_bridge", "moveit", "moveit_msgs"}
+OPTIONAL = {"rerun", "compression", "cv_bridge", "moveit", "moveit_msgs", "xacro"}
 """Imported only where it is: what a user may install, and a module of newer Pythons."""
 
 

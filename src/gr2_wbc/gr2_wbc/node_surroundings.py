@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pinocchio as pin
 from geometry_msgs.msg import Pose
 from gr2_msgs.msg import CollisionObject, PlanningScene
 from gr2_msgs.srv import ApplyPlanningScene, MoveTo
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from shape_msgs.msg import Plane, SolidPrimitive
 
 from gr2_wbc.collision_model import check_environment
+from gr2_wbc.config import ConfigError
 from gr2_wbc.controller import Controller
 from gr2_wbc.controller_motion import MotionRefused
 from gr2_wbc.environment import Environment, SceneObject, SceneRefused, Shape, pose_of
 from gr2_wbc.moves import Moves
+from gr2_wbc.planning import PlanningConfig
 from gr2_wbc.planning_worker import MotionReply, PlanningWorker, SceneReply, WorkerDied
 from gr2_wbc.robot import Robot
 
@@ -37,7 +42,8 @@ class Surroundings:
         self._told = ""
         self._restarts = 0
         self.moves = Moves(controller)
-        self._worker = PlanningWorker(controller.robot.source)
+        self._planning = read_planning(node)
+        self._worker = PlanningWorker(controller.robot.source, self._planning)
         node.create_subscription(PlanningScene, SCENE_TOPIC, self._on_scene, reliable)
         node.create_service(ApplyPlanningScene, SCENE_SERVICE, self._on_apply)
         node.create_service(MoveTo, MOVE_SERVICE, self._on_move)
@@ -85,7 +91,7 @@ class Surroundings:
             return
         self._node.get_logger().error(f"the planning process ended (status {code}); starting another")
         self._worker.close()
-        self._worker = PlanningWorker(self._controller.robot.source)
+        self._worker = PlanningWorker(self._controller.robot.source, self._planning)
         self._worker.build(self._environment)
 
     @property
@@ -136,6 +142,25 @@ class Surroundings:
             return response
         response.accepted = True
         return response
+
+
+def read_planning(node: Node) -> PlanningConfig:
+    """The node's parameters ``planner`` (ompl or moveit) and ``moveit_config`` (a YAML file).
+
+    Raises:
+        ConfigError: MoveIt is asked for and is not installed, or has no configuration; or there is no such planner.
+    """
+    fixed = ParameterDescriptor(read_only=True)
+    backend = str(node.declare_parameter("planner", "ompl", fixed).value)
+    path = str(node.declare_parameter("moveit_config", "", fixed).value)
+    if backend not in ("ompl", "moveit"):
+        raise ConfigError(f"parameter planner is '{backend}'; it may be ompl or moveit")
+    if backend == "moveit":
+        if importlib.util.find_spec("moveit") is None:
+            raise ConfigError("parameter planner is 'moveit', which is not installed: apt install ros-jazzy-moveit-py")
+        if not Path(path).is_file():
+            raise ConfigError(f"parameter moveit_config is '{path}'; planner moveit needs a YAML file there")
+    return PlanningConfig(backend=backend, moveit=path)
 
 
 def changed(environment: Environment, message: PlanningScene, robot: Robot, positions: np.ndarray) -> Environment:

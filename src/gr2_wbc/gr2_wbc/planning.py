@@ -1,7 +1,8 @@
 """Collision-free paths in joint space.
 
-:class:`Planner` is the interface; :class:`OmplPlanner` is the one that comes with pip. Motions between planned
-configurations are checked with the same distances that the controller keeps, objects and held objects included.
+:class:`Planner` is the interface; :class:`OmplPlanner` is the one that comes with pip, and
+:class:`gr2_wbc.moveit_planner.MoveItPlanner` takes MoveIt where it is installed. Whoever searches, the motions between
+the planned configurations are checked with the same distances that the controller keeps, held objects included.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gr2_wbc.collision import CollisionMonitor
 from gr2_wbc.collision_model import CollisionModel
 from gr2_wbc.joints import JointLimits
 
-__all__ = ["OmplPlanner", "Planner", "PlanningConfig", "PlanningFailed", "Trouble"]
+__all__ = ["CheckedPlanner", "OmplPlanner", "Planner", "PlanningConfig", "PlanningFailed", "Trouble"]
 
 _SEED_LOCK = threading.Lock()  # OMPL's seed is one for the whole process
 
@@ -63,6 +64,8 @@ class PlanningConfig:
         resolution: distance [rad, m] between the configurations that are checked.
         range: largest step [rad, m] of the search.
         seed: of the random numbers.
+        backend: who searches: ``ompl``, or ``moveit`` where MoveIt is installed.
+        moveit: for the latter: YAML file of MoveIt's configuration (docs/robots.md).
     """
 
     time_limit: float = 5.0
@@ -71,6 +74,8 @@ class PlanningConfig:
     resolution: float = 0.02
     range: float = 1.0
     seed: int = 1
+    backend: str = "ompl"
+    moveit: str = ""
 
 
 class Planner(Protocol):
@@ -86,10 +91,10 @@ class Planner(Protocol):
         """
 
 
-class OmplPlanner:
-    """RRT-Connect and shortening, from OMPL. Continuous joints may turn either way.
+class CheckedPlanner:
+    """What all planners share: goals are checked, straight ways are taken where they are free, results are looked at.
 
-    The same start, goal, surroundings and seed give the same path, unless the time limit strikes.
+    A subclass says how to search (:meth:`_search`).
     """
 
     def __init__(self, limits: JointLimits, model: CollisionModel, config: PlanningConfig | None = None) -> None:
@@ -146,6 +151,27 @@ class OmplPlanner:
         return all(self.free(start + u * (end - start)) for u in np.linspace(0.0, 1.0, count))
 
     def _search(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Waypoints (k, n) from start to goal (n,), continuous joints in any turn; see :class:`Planner`."""
+        raise NotImplementedError
+
+    def _unwound(self, start: np.ndarray, path: np.ndarray) -> np.ndarray:
+        """The path from the start on without jumps of whole turns; every step is the shorter way, as it was planned."""
+        points = [start]
+        for point in path[1:]:
+            points.append(points[-1] + self._limits.difference(point, points[-1]))
+        for first, second in pairwise(points):
+            if not self._free_line(first, second):
+                raise PlanningFailed(Trouble.NO_PATH, "the path that was found is not free when looked at closely")
+        return np.array(points)
+
+
+class OmplPlanner(CheckedPlanner):
+    """RRT-Connect and shortening, from OMPL. Continuous joints may turn either way.
+
+    The same start, goal, surroundings and seed give the same path, unless the time limit strikes.
+    """
+
+    def _search(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
         try:
             from ompl import base, geometric, util
         except ImportError as error:
@@ -197,16 +223,6 @@ class OmplPlanner:
             shortening.collapseCloseVertices(path)
             shortening.reduceVertices(path)
             return np.array([read(state) for state in path.getStates()])
-
-    def _unwound(self, start: np.ndarray, path: np.ndarray) -> np.ndarray:
-        """The path from the start on without jumps of whole turns; every step is the shorter way, as it was planned."""
-        points = [start]
-        for point in path[1:]:
-            points.append(points[-1] + self._limits.difference(point, points[-1]))
-        for first, second in pairwise(points):
-            if not self._free_line(first, second):
-                raise PlanningFailed(Trouble.NO_PATH, "the path that was found is not free when looked at closely")
-        return np.array(points)
 
 
 def _wrapped(angle: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gr2_bringup.description.cell_model import CellModel
+from gr2_bringup.description.srdf import srdf
 from gr2_bringup.description.urdf import urdf_files
 from gr2_bringup.description.world import world_files
 
@@ -21,6 +22,7 @@ _NUMBER = re.compile(r"-?\d+\.?\d*(?:[eE][-+]?\d+)?")
 def generated(cell: CellModel) -> dict[str, str]:
     """Content by path in the package."""
     files = {f"description/{path}": content for path, content in urdf_files(cell).items()}
+    files["description/gen3_2f85.srdf"] = srdf(cell)
     return files | {f"worlds/{path}": content for path, content in world_files(cell).items()}
 
 
