@@ -213,6 +213,22 @@ def test_vendors_launch_files_can_use_our_description() -> None:
     assert set(joints(found)) == set(joints(tree("kortex")))
 
 
+def test_moveit_checks_the_links_that_the_controller_checks() -> None:
+    root = ElementTree.parse(DESCRIPTION.with_name("gen3_2f85.srdf")).getroot()
+    names = {link.attrib["name"] for link in tree("mujoco").findall("link")}
+    pairs = {frozenset((p.attrib["link1"], p.attrib["link2"])) for p in root.findall("disable_collisions")}
+    assert {name for pair in pairs for name in pair} <= names
+    assert frozenset(("base_link", "shoulder_link")) in pairs
+    assert frozenset(("palm", "left_finger")) in pairs
+    assert frozenset(("base_link", "forearm_link")) not in pairs
+    assert frozenset(("base_link", "left_finger")) not in pairs
+    chain = root.find("group[@name='manipulator']/chain")
+    assert chain is not None
+    assert set(chain.attrib.values()) <= names
+    states = {state.attrib["name"] for state in root.findall("group_state")}
+    assert states == set(load_robot("gen3_2f85").configurations)
+
+
 def test_torque_limits_are_no_looser_than_the_simulators() -> None:
     model = build_model(load_cell("table"))
     for name in ARM_JOINTS:

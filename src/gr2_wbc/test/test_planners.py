@@ -114,7 +114,10 @@ class MoveIt:
         for message in self.objects.values():
             made = made.add(self.read(message, None))
         for held in self.attached.values():
-            made = made.add(self.read(held.object, held.link_name, frozenset(held.touch_links)))
+            touch = frozenset(held.touch_links) & frozenset(
+                self.robot.arm.links
+            )  # MoveIt ignores what it does not know
+            made = made.add(self.read(held.object, held.link_name, touch))
         return made
 
     @staticmethod
