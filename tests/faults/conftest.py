@@ -266,12 +266,14 @@ class Bench:
 
         return motion
 
-    def chunk(self, positions: np.ndarray, late: float = 0.05, **changes: object) -> TrajectoryChunk:
-        """A chunk through positions (k, 3) [m], computed from an observation of ``late`` seconds ago."""
+    def chunk(
+        self, positions: np.ndarray, late: float = 0.05, now: int | None = None, **changes: object
+    ) -> TrajectoryChunk:
+        """A chunk through positions (k, 3) [m], computed from an observation ``late`` seconds before ``now`` [ns]."""
         self.sequence += 1
         k = len(positions)
         message = TrajectoryChunk(session=self.session, sequence=self.sequence, dt=DT, horizon=k, model_id="bench")
-        stamp = self.node.get_clock().now().nanoseconds - round(late * 1e9)
+        stamp = (now or self.node.get_clock().now().nanoseconds) - round(late * 1e9)
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
         message.header.frame_id = "base_link"
         message.instruction = "move"
@@ -324,8 +326,11 @@ class Bench:
         self, motion: Motion, begun: float, age: float = 0.05, send: Callable[[TrajectoryChunk], None] | None = None
     ) -> None:
         """Send a chunk of a motion that began at this steady time [s]; the rest is that of ``stream``."""
-        times = time.monotonic() - age - begun + DT * np.arange(1, POSES + 1)
-        (send or self.chunks.publish)(self.chunk(np.array([motion(one) for one in times]), age))
+        steady = float("-inf")
+        while time.monotonic() > steady + 0.002:  # both clocks at once, even if this process is held up between them
+            steady, now = time.monotonic(), self.node.get_clock().now().nanoseconds
+        times = steady - age - begun + DT * np.arange(1, POSES + 1)
+        (send or self.chunks.publish)(self.chunk(np.array([motion(one) for one in times]), age, now))
 
     def move(self, before: float = 1.3) -> tuple[Motion, float]:
         """Get into full motion; the motion and when it began."""
@@ -335,6 +340,11 @@ class Bench:
             return time.monotonic() > due and self.state == "TRACKING" and self.running.moving()
 
         return motion, self.stream(PATIENCE, motion, until=under_way)
+
+    def held_up(self) -> float:
+        """The longest time without a joint state since the beginning of the test [s]."""
+        stamps = [stamp for _, stamp, _, _ in self.running.motion]
+        return max((late - early for early, late in pairwise(stamps)), default=0.0)
 
     def calm(self, span: float) -> Callable[[], bool]:
         """Holds once the last ``span`` [s] from now on passed without a hold-up of controller, arm or machine.
