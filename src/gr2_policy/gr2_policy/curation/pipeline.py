@@ -223,12 +223,16 @@ def _finish_rows(shards: Sequence[Sequence[tuple[int, str]]], settings: Settings
 
 
 class _Ray:
-    """Ray for the time of a run; gives a function that maps rows by a class in worker processes."""
+    """Ray for the time of a run, from the first row on; gives a function that maps rows in worker processes."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._started = False
 
     def __enter__(self) -> Callable[..., Iterator[dict[str, Any]]]:
+        return self._map
+
+    def _start(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -256,21 +260,24 @@ class _Ray:
                     handler.setLevel(logging.ERROR)
         context.enable_progress_bars = False
         context.max_errored_blocks = 0
-        return self._map
+        self._started = True
 
     def __exit__(self, *_: object) -> None:
-        import ray
+        if self._started:
+            import ray
 
-        ray.shutdown()
+            ray.shutdown()
 
     def _map(
         self, rows: Sequence[dict[str, Any]], work: Any, step: str, progress: Progress | None, gpus: float
     ) -> Iterator[dict[str, Any]]:
         """Rows through a function, or through objects of a class that live as long as their process."""
-        import ray
-
         if not rows:
             return
+        if not self._started:
+            self._start()
+        import ray
+
         keeps = isinstance(work, type)
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=self._cluster.workers)
         compute = pool if keeps else ray.data.TaskPoolStrategy(size=self._cluster.workers)

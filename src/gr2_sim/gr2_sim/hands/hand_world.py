@@ -109,7 +109,7 @@ class HandWorld(Stage):
 
 def _mount(pose: ToolPose) -> tuple[np.ndarray, np.ndarray]:
     """Pose of the hand's body for one of the tool: position (3,) [m], quaternion w x y z."""
-    quaternion = np.roll(pose.orientation, 1)
+    quaternion = pose.orientation[[3, 0, 1, 2]]
     ahead = np.empty(3)
     mujoco.mju_rotVecQuat(ahead, np.array([0.0, 0.0, TOOL]), quaternion)
     return pose.position - ahead, quaternion
