@@ -20,7 +20,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node as LaunchNode
 
 from gr2_bringup import stack
+from gr2_bringup.calibration import BadCalibration, load
 from gr2_bringup.security.keystore import environment
+from gr2_wbc.robots import load_robot
 from launch import Action, LaunchContext, LaunchDescription
 
 Values = Mapping[str, object]
@@ -74,6 +76,43 @@ def _node(node: stack.Node, share: Path) -> LaunchNode:
         emulate_tty=True,
         on_exit=ending,
     )
+
+
+def beside_real(values: Values) -> list[Action]:
+    """All that runs beside gr2's nodes on the real arm: the vendor's bring-up, and the cameras' places.
+
+    Raises:
+        stack.BadArgument: something is not installed, or the calibration is not usable.
+    """
+    return kortex(values) + calibrated(values)
+
+
+def calibrated(values: Values) -> list[Action]:
+    """Publishers of where the cameras are, where a calibration is given.
+
+    Raises:
+        stack.BadArgument: the file is not usable.
+    """
+    if not values["calibration"]:
+        return []
+    try:
+        cameras = load(Path(str(values["calibration"])), load_robot("gen3_2f85"))
+    except BadCalibration as error:
+        raise stack.BadArgument(f"calibration: {error}") from error
+    actions: list[Action] = []
+    for name, camera in cameras.items():
+        place = zip(("x", "y", "z", "qx", "qy", "qz", "qw"), [*camera.position, *camera.quaternion], strict=True)
+        told = [text for key, value in place for text in (f"--{key}", f"{float(value):.9g}")]
+        actions.append(
+            LaunchNode(
+                package="tf2_ros",
+                executable="static_transform_publisher",
+                name=f"{name}_camera_calibration",
+                arguments=[*told, "--frame-id", camera.parent, "--child-frame-id", camera.frame],
+                output="screen",
+            )
+        )
+    return actions
 
 
 def kortex(values: Values) -> list[Action]:

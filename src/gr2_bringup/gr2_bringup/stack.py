@@ -111,6 +111,8 @@ REAL = COMMON + (
     Argument("head_camera", "/head_camera", "namespace of the head camera's topics"),
     Argument("wrist_camera", "/camera/color", "namespace of the wrist camera's topics"),
     Argument("compressed_images", False, "the policy takes the cameras' image_raw/compressed (JPEG or PNG)"),
+    Argument("calibration", "", "file of the cameras' calibration, told on /tf_static (./gr2 calibration checks it)"),
+    Argument("planner", "ompl", "who plans motions to a configuration", choices=("ompl", "moveit")),
     Argument("scene", "table", "driver:=fake: scene around the arm"),
     Argument("task", "", "driver:=fake: task that the scene is arranged for; empty for any"),
     Argument("seed", 0, "driver:=fake: seed of the arrangement"),
@@ -260,7 +262,8 @@ def real(values: Mapping[str, object]) -> list[Node]:
         "wbc_node",
         "wbc",
         ("wbc_real.yaml",),
-        {"use_sim_time": False, "armed": values["armed"]},
+        {"use_sim_time": False, "armed": values["armed"], "planner": values["planner"]}
+        | ({"moveit_config": "config/moveit.yaml"} if values["planner"] == "moveit" else {}),
         remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC),),
     )
     nodes = [

@@ -47,6 +47,7 @@ VERBS = (
     ),
     Verb("eval", "measure a policy's success rate in simulation", "gr2_sim.evaluate"),
     Verb("model", "facts about the models", "gr2_policy.model.model_cli"),
+    Verb("calibration", "check the cameras' calibration", "gr2_bringup.calibration"),
     Verb("keystore", "certificates and permissions for a secured stack", "gr2_bringup.keystore"),
     Verb("doctor", "tell what works on this machine", "gr2_tools.doctor"),
     Verb("bench", "measure this machine", "gr2_bringup.bench"),

@@ -8,4 +8,4 @@ from gr2_bringup import launching, stack
 
 def generate_launch_description():
     """Read by ``ros2 launch``."""
-    return launching.description(stack.REAL, stack.real, launching.kortex)
+    return launching.description(stack.REAL, stack.real, launching.beside_real)

@@ -34,7 +34,7 @@ ROS_PACKAGES = {
     "joint_state_broadcaster", "joint_trajectory_controller", "launch", "launch_ros", "lifecycle_msgs",
     "parallel_gripper_controller", "rcl_interfaces", "rclpy", "robot_state_publisher", "ros2launch", "ros_gz_bridge",
     "ros_gz_sim", "rosgraph_msgs", "rosidl_default_generators", "rosidl_default_runtime", "sensor_msgs", "shape_msgs",
-    "std_msgs", "std_srvs", "trajectory_msgs", "visualization_msgs", "xacro",
+    "std_msgs", "std_srvs", "tf2_ros", "trajectory_msgs", "visualization_msgs", "xacro",
 }  # fmt: skip
 """Packages of ROS 2 Jazzy that gr2 uses: each is a rosdep key and, as ros-jazzy-..., an apt name."""
 
