@@ -43,6 +43,7 @@ ROS_REPOSITORY = {"python3-colcon-common-extensions", "python3-rosdep", "python3
 
 BY_PIP = {
     "OpenGL": "pyopengl", "accelerate": "accelerate", "apsw": "apsw", "av": "av", "daqp": "daqp", "lz4": "lz4",
+    "matplotlib": "matplotlib",
     "mcap": "mcap", "mujoco": "mujoco", "ompl": "ompl", "osqp": "osqp", "pinocchio": "pin", "pyarrow": "pyarrow",
     "rosbags": "rosbags", "safetensors": "safetensors", "torch": "torch", "transformers": "transformers",
     "trimesh": "trimesh", "viser": "viser", "zstandard": "zstandard", "backports": "backports.zstd", "ray": "ray",
@@ -75,7 +76,7 @@ def imports(folder: Path) -> set[str]:
 def locked() -> set[str]:
     lines = [
         line
-        for name in ("gr2.txt", "torch.txt", "test.txt", "curate.txt")
+        for name in ("gr2.txt", "torch.txt", "test.txt", "curate.txt", "experiments.txt")
         for line in _lines(ROOT / "requirements" / name)
     ]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+", line) for line in lines), "not pinned exactly"
