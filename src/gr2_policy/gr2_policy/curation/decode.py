@@ -41,13 +41,15 @@ def moments(source: Source, fps: int, size: int) -> Iterator[Moment]:
         VideoError: the file cannot be read, or not further than it was.
     """
     try:
-        with av.open(source.path) as container:
+        with av.open(source.path, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(f"{source.path} holds no video")
             stream = container.streams.video[0]
             stream.thread_type = "NONE"
             yield from _decoded(container, stream, source, fps, size)
-    except (av.FFmpegError, OSError) as error:
+    except VideoError:
+        raise
+    except (av.FFmpegError, OSError, ValueError, ArithmeticError) as error:  # damaged headers lead to all of these
         raise VideoError(f"{source.path} cannot be read: {error}") from error
 
 

@@ -30,6 +30,8 @@ from gr2_policy.curation.shards import Sample, encode, read_json, read_shard, wr
 from gr2_policy.curation.sources import Source
 from gr2_policy.data.video import VideoError
 
+DEATHS = 3
+"""Processes that may die over one video before it is left out; Ray starts a job four times."""
 STEPS = ("decode and cut", "motion", "hands", "fingerprint", "encode", "caption", "tokens")
 
 
@@ -89,7 +91,8 @@ def shard_path(folder: Path, number: int) -> Path:
 def cut(number: int, sources: Sequence[Source], settings: Settings, folder: Path) -> dict[str, Any]:
     """Make clips of some videos, unless that was done before.
 
-    A video that is damaged costs a line among the errors; clips before the damage are kept.
+    A video that is damaged, or kills the process again and again, costs a line among the errors; clips before the
+    damage are kept.
 
     Returns:
         the job's ledger.
@@ -106,8 +109,13 @@ def cut(number: int, sources: Sequence[Source], settings: Settings, folder: Path
     path.parent.mkdir(parents=True, exist_ok=True)
     ledger, clips = Ledger(), []
 
+    trying = _Trying(path)
+
     def samples() -> Iterator[Sample]:
         for source in sources:
+            if trying.begin(source.name) > DEATHS:
+                ledger.errors.append(f"{source.name}: left out, the process died {DEATHS} times over it")
+                continue
             for clip in _clips(source, settings, ledger):
                 if reason := _rejected(clip, settings, ledger):
                     ledger.dropped[reason] += 1
@@ -119,11 +127,32 @@ def cut(number: int, sources: Sequence[Source], settings: Settings, folder: Path
                 ledger.kept += 1
                 clips.append({"key": clip.key, "print": print_.hex()})
                 yield Sample(clip.key, video, _about(clip))
+            trying.end()
 
     _, digest = write_shard(path, samples())
     result = {"job": number, "of": of, "sha256": digest, "clips": clips, "sources": len(sources), **ledger.to_json()}
     write_json(path.with_suffix(".json"), result)
     return result
+
+
+class _Trying:
+    """Notes on disk which video is being read, so that one that kills its process is not tried for ever."""
+
+    def __init__(self, part: Path) -> None:
+        self._path = part.with_suffix(".trying.json")
+        self._counts: dict[str, int] = (read_json(self._path) or {}).get("counts", {})
+
+    def begin(self, name: str) -> int:
+        """A video is to be read; says for the how manieth time."""
+        self._counts[name] = self._counts.get(name, 0) + 1
+        self._now = name
+        write_json(self._path, {"counts": self._counts})
+        return self._counts[name]
+
+    def end(self) -> None:
+        """It was read."""
+        del self._counts[self._now]
+        write_json(self._path, {"counts": self._counts})
 
 
 def _clips(source: Source, settings: Settings, ledger: Ledger) -> Iterator[Clip]:

@@ -116,6 +116,30 @@ def test_killed_workers_and_damaged_videos(videos: list[Source], tmp_path: Path)
             assert content(tmp_path / "out")[name] == data, name  # byte by byte
 
 
+_DEADLY = """
+import os, signal, sys
+from pathlib import Path
+from gr2_policy.curation import work
+from gr2_policy.curation.settings import load_settings
+from gr2_policy.curation.sources import find_sources
+read = work.moments
+def read_or_die(source, fps, size):
+    if source.name.endswith("episode-000001"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(source, fps, size)
+work.moments = read_or_die
+work.cut(0, find_sources([Path(sys.argv[1])])[:3], load_settings(changes={"hands.use": "off"}), Path(sys.argv[2]))
+"""
+
+
+def test_a_video_that_kills_its_process_is_left_out_at_last(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _DEADLY, str(SAMPLE), str(tmp_path)]
+    assert [subprocess.run(command).returncode for _ in range(4)] == [-signal.SIGKILL] * 3 + [0]
+    ledger = json.loads((tmp_path / "parts/part-000000.json").read_text())
+    assert ledger["errors"] == ["video_sample/episode-000001: left out, the process died 3 times over it"]
+    assert len(ledger["clips"]) == 2
+
+
 def assert_right(summary: Summary, folder: Path) -> None:
     assert summary.videos == 9 + 24
     assert len(summary.errors) == 2

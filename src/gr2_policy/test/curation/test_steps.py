@@ -96,6 +96,25 @@ def test_damage_is_told_and_what_was_before_is_given(draw: Draw, film: Film, tmp
         clips(cut)
 
 
+def test_any_damage_is_a_video_error(draw: Draw, film: Film, tmp_path: Path) -> None:
+    """Bytes changed at random, in the head above all: any other error would make a whole job fail for one video."""
+    whole = film("a.mp4", draw(1, 30)).read_bytes()
+    random, path = np.random.default_rng(3), tmp_path / "b.mp4"
+    outcomes = set()
+    for number in range(60):
+        changed = bytearray(whole)
+        area = slice(0, 60) if number % 3 == 0 else slice(len(whole) - 1500, len(whole))
+        for place in random.integers(area.start, area.stop, int(random.integers(1, 30))):
+            changed[int(place)] = int(random.integers(256))
+        path.write_bytes(changed)
+        try:
+            clips(path, Cutting(size=32, shortest=0.5))
+            outcomes.add("read")
+        except VideoError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
 # --- what is wanted ---
 
 
