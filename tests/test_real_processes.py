@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from gr2_msgs.msg import TrajectoryChunk
 from std_msgs.msg import Float64
 from tests.real_cell import INSTRUCTION, Cell, real
 from trajectory_msgs.msg import JointTrajectory
@@ -90,3 +94,32 @@ def test_dry_run_sends_nothing_and_the_gripper_stays(start: Callable[..., Any]) 
     cell.stands(1.5, where)
     assert sent == []
     assert "dry run" in (cell.running.folder / "log" / "wbc.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_recorded_run_is_replayed_into_a_policy_and_a_controller(
+    start: Callable[..., Any], domain: int, tmp_path: Path
+) -> None:
+    """docs/debugging.md: the bag takes the arm's place."""
+    first = Cell(start(nodes=real(record=str(tmp_path / "bag"))).ready())
+    first.move()
+    first.done()
+    first.running.stop()
+    nodes = real(driver="none", use_sim_time=True, armed=False, scene="table")
+    again = Cell(start(nodes=nodes))
+    chunks: list[TrajectoryChunk] = []
+    again.node.create_subscription(TrajectoryChunk, "/trajectory_chunk", chunks.append, 10)
+    left_out = ["/trajectory_chunk", "/robot_state", "/wbc_status", "/diagnostics", "/gripper_command"]
+    command = [sys.executable, "-m", "gr2_bringup.cli", "replay", str(tmp_path / "bag"), "--clock", "--wait", "5"]
+    command += ["--exclude", *left_out, stack.JOINT_TRAJECTORY_TOPIC]
+    with open(tmp_path / "replay.log", "w") as log:
+        player = subprocess.Popen(command, env=again.running.env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        again.until("TRACKING", 60.0)
+        again.running.wait(lambda: len(chunks) > 10, 30.0, "no chunks")
+        assert player.wait(60) == 0, (tmp_path / "replay.log").read_text()
+    finally:
+        player.kill()
+    assert not any(state == "STOPPED" for _, state in again.running.states)
+    assert chunks[-1].instruction == INSTRUCTION
+    assert "dry run: following the arm" in again.reason or "would send" in again.running.logs()

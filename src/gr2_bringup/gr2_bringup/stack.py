@@ -113,6 +113,7 @@ REAL = COMMON + (
     Argument("compressed_images", False, "the policy takes the cameras' image_raw/compressed (JPEG or PNG)"),
     Argument("calibration", "", "file of the cameras' calibration, told on /tf_static (./gr2 calibration checks it)"),
     Argument("planner", "ompl", "who plans motions to a configuration", choices=("ompl", "moveit")),
+    Argument("use_sim_time", False, "driver:=none: follow /clock, for a replayed bag; never armed"),
     Argument("scene", "table", "driver:=fake: scene around the arm"),
     Argument("task", "", "driver:=fake: task that the scene is arranged for; empty for any"),
     Argument("seed", 0, "driver:=fake: seed of the arrangement"),
@@ -252,6 +253,9 @@ def real(values: Mapping[str, object]) -> list[Node]:
     """
     if values["policy"] == "teacher" and values["armed"] and values["driver"] != "fake":
         raise BadArgument("policy 'teacher' reads the simulator's truth; it cannot drive a real arm")
+    sim_time = bool(values["use_sim_time"])
+    if sim_time and (values["armed"] or values["driver"] != "none"):
+        raise BadArgument("use_sim_time is for a replayed bag: driver:=none, and not armed")
     if values["compressed_images"] and values["driver"] == "fake":
         raise BadArgument("compressed_images: the fake driver's cameras send image_raw only")
     if values["driver"] == "kortex" and not values["robot_ip"]:
@@ -262,18 +266,18 @@ def real(values: Mapping[str, object]) -> list[Node]:
         "wbc_node",
         "wbc",
         ("wbc_real.yaml",),
-        {"use_sim_time": False, "armed": values["armed"], "planner": values["planner"]}
+        {"use_sim_time": sim_time, "armed": values["armed"], "planner": values["planner"]}
         | ({"moveit_config": "config/moveit.yaml"} if values["planner"] == "moveit" else {}),
         remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC),),
     )
     nodes = [
         *_fake_driver(values, cameras),
         wbc,
-        Node(PACKAGE, "arm_adapter", "arm_adapter", parameters={"use_sim_time": False}),
-        _policy(values, use_sim_time=False, remappings=cameras),
+        Node(PACKAGE, "arm_adapter", "arm_adapter", parameters={"use_sim_time": sim_time}),
+        _policy(values, use_sim_time=sim_time, remappings=cameras),
     ]
     nodes += _console(values, (*cameras, ("/joint_commands", JOINT_TRAJECTORY_TOPIC)))
-    nodes += _recorder(values, use_sim_time=False, remappings=cameras)
+    nodes += _recorder(values, use_sim_time=sim_time, remappings=cameras)
     return _secured(nodes, values)
 
 

@@ -72,6 +72,31 @@ def test_teacher_may_not_be_armed_on_a_real_arm() -> None:
         real(policy="teacher", armed=True)
 
 
+def test_a_bag_in_the_place_of_the_arm_has_its_own_time_and_is_never_armed() -> None:
+    nodes = real(driver="none", use_sim_time=True)
+    assert [node.parameters["use_sim_time"] for node in nodes] == [True] * 3
+    for given in ({"driver": "none", "armed": True}, {"driver": "fake"}, {}):
+        with pytest.raises(stack.BadArgument, match="replayed bag"):
+            real(use_sim_time=True, **given)
+
+
+def test_the_fake_driver_stands_where_the_vendors_does_and_may_be_armed_for_the_teacher() -> None:
+    nodes = real(driver="fake", policy="teacher", armed=True, robot_ip="")
+    assert [node.name for node in nodes] == ["arm", "wbc", "arm_adapter", "policy"]
+    assert nodes[0].parameters["controllers"] == "config/kortex_controllers.yaml"
+    assert ("/wrist_camera/image_raw", "/camera/color/image_raw") in nodes[0].remappings
+    assert [node.name for node in real()] == ["wbc", "arm_adapter", "policy"]
+    with pytest.raises(stack.BadArgument, match="image_raw only"):
+        real(driver="fake", compressed_images=True)
+
+
+def test_files_of_the_share_folder_are_found_there() -> None:
+    share = Path("/share/gr2_bringup")
+    assert stack.located("config/a.yaml", share) == "/share/gr2_bringup/config/a.yaml"
+    assert stack.located("text", share) == "text"
+    assert stack.located(3, share) == 3
+
+
 def test_kortex_needs_an_address() -> None:
     with pytest.raises(stack.BadArgument, match="robot_ip"):
         real(robot_ip="")
