@@ -28,11 +28,13 @@ class Report:
 
     Attributes:
         kept: clips in the dataset.
+        before: those of them that were there.
         failures: attempts that did not succeed, in words.
         given_up: clips that could not be made.
     """
 
     kept: int = 0
+    before: int = 0
     failures: list[str] = field(default_factory=list)
     given_up: list[int] = field(default_factory=list)
 
@@ -67,7 +69,7 @@ class Factory:
             is stored all the same.
         """
         self._staging.mkdir(parents=True, exist_ok=True)
-        report = Report(kept=self._writer.episodes)
+        report = Report(self._writer.episodes, self._writer.episodes)
         self._queue, self._ready = list(numbers), {n for n in numbers if self.aside(n).exists()}
         deaths: dict[int, int] = defaultdict(int)
 

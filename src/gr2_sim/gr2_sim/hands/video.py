@@ -171,7 +171,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Render, with progress; returns the exit code: 0 all made, 1 some could not be made, 2 a wrong call."""
     console = Console(stderr=True)
-    started, before = time.monotonic(), 0
+    started = time.monotonic()
     try:
         if min(args.clips, args.workers) < 1 or args.clips > RETRY:
             raise ValueError(f"--clips must be 1 ... {RETRY}, --workers at least 1")
@@ -188,12 +188,12 @@ def run(args: argparse.Namespace) -> int:
             first: list[int] = []
 
             def show(done: int) -> None:
-                first.append(done) if not first else None
+                if not first:
+                    first.append(done)
                 rate = 60.0 * (done - first[0]) / max(time.monotonic() - started, 1e-9)
                 bar.update(line, completed=done, rate=f"{rate:.0f} a minute")
 
             report = render(order, args.clips, args.out, args.workers, video, show)
-            before = first[0] - 1 if first else report.kept
     except (DatasetError, VideoError, HeldOut, UnknownTask, *KNOWN_ERRORS, OSError, ValueError) as error:
         console.print(f"error: {error}", style="red", highlight=False, markup=False)
         return 2
@@ -203,7 +203,7 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     console.print(
-        f"{report.kept} clips in {args.out}, {report.kept - before} of them made in {seconds:.0f} s,"
+        f"{report.kept} clips in {args.out}, {report.kept - report.before} of them made in {seconds:.0f} s,"
         f" {size / 1e6:.1f} MB; {len(report.failures)} attempts did not succeed",
         highlight=False,
     )
