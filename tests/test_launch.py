@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from gr2_bringup.keystore import enclaves
+from gr2_bringup.security.keystore import create
 
 pytestmark = pytest.mark.skipif(shutil.which("ros2") is None, reason="no ros2 command on this machine (pip has none)")
 
@@ -78,7 +82,7 @@ def test_arguments_are_explained(file: str, domain: int) -> None:
 def test_simulation_carries_out_what_ros2_topic_pub_says(launch, domain: int) -> None:  # type: ignore[no-untyped-def]
     running = launch("sim.launch.py", "seed:=3", *SMALL)
     running.until("active with policy", 60)
-    said = ros2(domain, "topic", "pub", "--once", "-w", "1", "/instruction", "std_msgs/msg/String",
+    said = ros2(domain, "topic", "pub", "--once", "-w", "2", "/instruction", "std_msgs/msg/String",
                 "{data: 'press the red button'}")  # fmt: skip
     assert said.returncode == 0, said.stderr
     watch = (
@@ -111,6 +115,102 @@ def test_real_arm_needs_its_address(domain: int) -> None:
     done = ros2(domain, "launch", "gr2_bringup", "real.launch.py")
     assert done.returncode != 0
     assert "robot_ip" in done.stdout + done.stderr
+
+
+WATCH = (
+    "import sys\nfrom gr2_bringup.director import Director\n"
+    "with Director('watch') as d:\n"
+    "    sys.exit(0 if d.wait_until(lambda: d.outcome is not None and d.outcome.success, 60) else 1)\n"
+)
+
+
+def test_real_stack_carries_out_an_instruction_on_the_fake_driver(launch, domain: int) -> None:  # type: ignore[no-untyped-def]
+    running = launch("real.launch.py", "driver:=fake", "policy:=teacher", "armed:=true", "seed:=3", *SMALL)
+    running.until("active with policy", 60)
+    said = ros2(domain, "topic", "pub", "--once", "-w", "2", "/instruction", "std_msgs/msg/String",
+                "{data: 'put the red block in the bin'}")  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    env = os.environ | {"ROS_DOMAIN_ID": str(domain)}
+    assert subprocess.run([sys.executable, "-c", WATCH], env=env, timeout=90, check=False).returncode == 0
+    text = running.stop()
+    assert "Traceback" not in text
+    assert running.process.returncode == 0, text
+
+
+STUB = """
+import json, os
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+
+NAMES = ["robot_type", "robot_ip", "dof", "gripper", "gripper_joint_name", "robot_controller", "launch_rviz",
+         "description_package", "description_file", "controllers_file"]
+
+def told(context):
+    given = {name: LaunchConfiguration(name).perform(context) for name in NAMES}
+    variables = ("ROS_SECURITY_ENCLAVE_OVERRIDE", "ROS_SECURITY_ENABLE")
+    given |= {name: context.environment.get(name, "") for name in variables}
+    with open(os.environ["STUB_SAW"], "w") as file:
+        json.dump(given, file)
+    return [LogInfo(msg="the vendor's driver was started")]
+
+def generate_launch_description():
+    return LaunchDescription([*(DeclareLaunchArgument(name) for name in NAMES), OpaqueFunction(function=told)])
+"""
+
+
+@pytest.fixture
+def vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """kortex_bringup with a launch file of the vendor's name that only writes down how it was called."""
+    prefix = tmp_path / "vendor"
+    (prefix / "share/ament_index/resource_index/packages").mkdir(parents=True)
+    (prefix / "share/ament_index/resource_index/packages/kortex_bringup").touch()
+    (prefix / "share/kortex_bringup/launch").mkdir(parents=True)
+    (prefix / "share/kortex_bringup/launch/kortex_control.launch.py").write_text(STUB)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{prefix}:{os.environ['AMENT_PREFIX_PATH']}")
+    monkeypatch.setenv("STUB_SAW", str(tmp_path / "saw.json"))
+    return tmp_path / "saw.json"
+
+
+def test_vendors_driver_gets_our_description_and_our_controllers(launch, vendor: Path) -> None:  # type: ignore[no-untyped-def]
+    running = launch("real.launch.py", "robot_ip:=192.168.1.10", "policy:=gr2", "untrained:=nano", *SMALL)
+    running.until("the vendor's driver was started", 30)
+    running.until("DRY RUN", 30)
+    text = running.stop()
+    assert "Traceback" not in text
+    saw = json.loads(vendor.read_text())
+    assert saw["robot_ip"] == "192.168.1.10"
+    assert (saw["dof"], saw["gripper"], saw["launch_rviz"]) == ("7", "robotiq_2f_85", "false")
+    for name, ending in (("description_file", "kortex.urdf.xacro"), ("controllers_file", "kortex_controllers.yaml")):
+        assert saw[name].endswith(ending)
+        assert Path(saw[name]).is_file()
+    assert saw["ROS_SECURITY_ENABLE"] == ""
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command on this machine")
+def test_vendors_driver_has_an_enclave_of_its_own(launch, vendor: Path, tmp_path: Path, domain: int) -> None:  # type: ignore[no-untyped-def]
+    create(tmp_path / "keystore", enclaves("real", []), domain, 2)
+    running = launch("real.launch.py", "robot_ip:=192.168.1.10", "policy:=gr2", f"security:={tmp_path / 'keystore'}")
+    running.until("the vendor's driver was started", 30)
+    running.stop()
+    saw = json.loads(vendor.read_text())
+    assert (saw["ROS_SECURITY_ENCLAVE_OVERRIDE"], saw["ROS_SECURITY_ENABLE"]) == ("/gr2/driver", "true")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["security:=/nowhere"], "is no keystore; make one with"),
+        (["calibration:=/nowhere.yaml"], "/nowhere.yaml"),
+        (["driver:=fake", "compressed_images:=true"], "image_raw only"),
+        (["driver:=none", "use_sim_time:=true", "armed:=true"], "replayed bag"),
+        (["policy:=teacher", "armed:=true", "driver:=none"], "simulator's truth"),
+    ],
+)
+def test_real_stack_refuses_what_cannot_work(domain: int, arguments: list[str], words: str) -> None:
+    done = ros2(domain, "launch", "gr2_bringup", "real.launch.py", "policy:=gr2", "driver:=none", *arguments)
+    assert done.returncode != 0
+    assert words in done.stdout + done.stderr
 
 
 def test_dry_run_prints_and_sends_nothing(launch, domain: int) -> None:  # type: ignore[no-untyped-def]
