@@ -82,8 +82,12 @@ class Cell:
     def inject(self, fault: str) -> float:
         """Make something go wrong; when [s of steady time]."""
         self.running.wait(lambda: self._inject.get_subscription_count() > 0, 10.0, "no fake driver")
+        log = self.running.folder / "log" / "arm.log"
+        before = log.read_text().count(f"injected '{fault}'")
         self._inject.publish(String(data=fault))
-        return time.monotonic()
+        begun = time.monotonic()
+        self.running.wait(lambda: log.read_text().count(f"injected '{fault}'") > before, 5.0, "nothing is injected")
+        return begun
 
     def stop(self) -> None:
         self._e_stop.publish(Bool(data=True))
@@ -102,7 +106,8 @@ class Cell:
         while not (answer := self.call("/wbc/reset")).success:
             assert time.monotonic() < end, f"{answer.message}\n{self.running.logs()}"
             self.director.spin(0.1)
-        self.until("HOLDING")
+        # A policy with an instruction goes on at once.
+        self.running.wait(lambda: self.state in ("HOLDING", "TRACKING"), 5.0, "not reset")
 
     def go(self, **positions: float) -> None:
         """Move joints to these positions [rad], through the controller's planner, and wait until they stand there."""

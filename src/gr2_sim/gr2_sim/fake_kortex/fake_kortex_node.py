@@ -54,7 +54,7 @@ from gr2_wbc.robots import load_robot
 TRAJECTORY_CONTROLLER = "/joint_trajectory_controller"
 GRIPPER_CONTROLLER = "/robotiq_gripper_controller"
 FAULT_CONTROLLER = "/fault_controller"
-LARGEST_LAG = 0.04  # [s] that a loop which comes late makes up for; what is more is lost, and the arm jumps
+LARGEST_LAG = 0.2  # [s] that a loop which comes late makes up for; what is more is lost, and the arm jumps
 FAULT_RATE = 50.0  # [Hz] of internal_fault
 
 
