@@ -144,8 +144,8 @@ def test_recorded_clock_is_replayed_unless_asked_for_one(processes, tmp_path: Pa
 
 def test_loop_until_interrupted(processes, bag: Path) -> None:
     listener = processes.listen("/robot_state=gr2_msgs/msg/RobotState")
-    player = processes.verb("replay", str(bag), "--loop", "--wait", "0.4", "--rate", "10", "--topics", "/robot_state")
-    time.sleep(2.5)
+    player = processes.verb("replay", str(bag), "--loop", "--wait", "0.4", "--rate", "4", "--topics", "/robot_state")
+    time.sleep(6.0)
     code, _, err = processes.stop(player, signal.SIGINT)
     assert code == 0
     assert "stopped after" in err
