@@ -10,6 +10,7 @@ burst. Time is the system's, and nothing waits for anybody, as with the arm.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -55,6 +56,7 @@ TRAJECTORY_CONTROLLER = "/joint_trajectory_controller"
 GRIPPER_CONTROLLER = "/robotiq_gripper_controller"
 FAULT_CONTROLLER = "/fault_controller"
 LARGEST_LAG = 0.2  # [s] that a loop which comes late makes up for; what is more is lost, and the arm jumps
+PRIORITY = 40  # of SCHED_FIFO; below the controller's
 FAULT_RATE = 50.0  # [Hz] of internal_fault
 
 
@@ -259,6 +261,11 @@ class FakeKortexNode(SimNode):
         Raises:
             OutOfBounds: as the real process of ros2_control ends.
         """
+        # As ros2_control does; this thread alone: messages and pictures may be late.
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+        except OSError as error:
+            self.get_logger().info(f"no real-time priority: {error.strerror}")
         world, tick, period = self._world, 0, 1.0 / self._joint_rate
         deadline = next_report = time.monotonic()
         reached = self._ros_time()  # how far the world has come
