@@ -49,6 +49,7 @@ def take(stage: HandWorld, task: str, seed: int) -> Take:
         "press_button",
         "push_red_block_left",
         "take_red_cap_off_glue_bottle",
+        "bin_pick",
     ],
 )
 def test_hands_do_what_the_caption_says(stage: HandWorld, task: str) -> None:

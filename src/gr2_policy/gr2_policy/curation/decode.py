@@ -50,7 +50,8 @@ def moments(source: Source, fps: int, size: int) -> Iterator[Moment]:
     except VideoError:
         raise
     except (av.FFmpegError, OSError, ValueError, ArithmeticError) as error:  # damaged headers lead to all of these
-        raise VideoError(f"{source.path} cannot be read: {error}") from error
+        cause = getattr(error, "strerror", None) or error
+        raise VideoError(f"{source.path} cannot be read: {cause}") from error
 
 
 def _decoded(

@@ -87,7 +87,7 @@ class Killer:
     def _run(self) -> None:
         while self.left and not self._stop.wait(0.02):
             for name, worker in _workers():
-                if self.left and self.left[0] in name:
+                if self.left and self.left[0] in name and "__init__" not in name:
                     worker.kill()
                     del self.left[0]
 

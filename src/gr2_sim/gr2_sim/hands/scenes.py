@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gr2_sim.bins import BIN_TASK, bin_cell, bin_scene
 from gr2_sim.cell import Cell, ObjectData, base_cell, catalogue, named, read_yaml
 from gr2_sim.hands.embodiment import DATA, Embodiment, draw
 from gr2_sim.parts import DataError
@@ -48,7 +49,12 @@ def video_cell(name: str) -> Cell:
     if setting != VIDEO or len(rest) != 2 or not rest[0].isdigit():
         raise DataError(f"unknown variant '{name}'; expected SCENE~{VIDEO}~NUMBER~TASK")
     task, random = find_task(rest[1]), _random(name, 1)
-    cell = base_cell(base)
+    if task.name == BIN_TASK:  # what lies in the basket is drawn anew each time
+        cell = bin_cell(bin_scene("seen", int(rest[0])))
+        objects = dict(cell.objects)
+    else:
+        cell = base_cell(base)
+        objects = _objects(cell, task, random)
     looks = read_yaml("looks.yaml")
     background = _pick(looks["backgrounds"], random)
     lighting = _pick(looks["lightings"], random)
@@ -56,7 +62,7 @@ def video_cell(name: str) -> Cell:
     return replace(
         cell,
         name=name,
-        objects=_objects(cell, task, random),
+        objects=objects,
         background=background,
         lighting=_dimmed(lighting, float(random.uniform(0.85, 1.15))),
         cameras={"head": _aside(cell.cameras["head"], random)},
