@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,8 @@ from tests.real_cell import real
 
 from gr2_bringup import keystore, stack
 from gr2_bringup.contracts import contract
-from gr2_bringup.security.keystore import create
-from gr2_bringup.supervisor import command_line, executable_path
+from gr2_bringup.security.keystore import create, environment
+from gr2_bringup.supervisor import Supervisor, command_line, executable_path
 
 GENERIC = {"/rosout", "/parameter_events"}
 WHILE_RESETTING = {"/joint_states", "/joint_trajectory_controller/controller_state"}
@@ -99,3 +100,44 @@ def test_a_node_that_has_to_be_secure_and_cannot_be_does_not_run(
     assert done.returncode != 0, done.stdout + done.stderr
     assert "secur" in (done.stdout + done.stderr).lower()
     assert time.monotonic() - begun < 30.0
+
+
+OPERATOR = (
+    "import sys\nfrom gr2_bringup.director import Director\n"
+    "with Director('operator') as d:\n"
+    "    sys.exit(0 if d.wait_until(d.ready, 60) else d.not_ready_because())\n"
+)
+STRANGER = (
+    "import sys, time, rclpy\nfrom rclpy.qos import qos_profile_sensor_data as sensor\n"
+    "from gr2_msgs.msg import TrajectoryChunk\nfrom sensor_msgs.msg import Image, JointState\n"
+    "rclpy.init()\nnode = rclpy.create_node('stranger')\ngot = []\n"
+    "node.create_subscription(Image, '/head_camera/image_raw', got.append, sensor)\n"
+    "node.create_subscription(JointState, '/joint_states', got.append, sensor)\n"
+    "chunks = node.create_publisher(TrajectoryChunk, '/trajectory_chunk', 10)\n"
+    "end = time.monotonic() + 8.0\n"
+    "while time.monotonic() < end: rclpy.spin_once(node, timeout_sec=0.1)\n"
+    "found = [name for name in node.get_node_names() if name != 'stranger']\n"
+    "sys.exit(f'{len(got)} messages, {found}' if got or found or chunks.get_subscription_count() else 0)\n"
+)
+
+
+@pytest.mark.skipif(ON_PIP, reason="the pip wheels have no DDS security; an installed ROS 2 has")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command on this machine")
+def test_a_stranger_neither_sees_the_cameras_nor_reaches_the_controller(domain: int, tmp_path: Path) -> None:
+    folder = tmp_path / "keystore"
+    create(folder, keystore.enclaves("real", ["policy:=teacher"]), domain, 2)
+    env = os.environ | {"ROS_DOMAIN_ID": str(domain)}
+    supervisor = Supervisor(real(security=str(folder)), env, stack.share_folder(), tmp_path / "log", lambda *_: None)
+    supervisor.start()
+    try:
+        own = env | environment(folder) | {"ROS_SECURITY_ENCLAVE_OVERRIDE": "/gr2/operator"}
+        seen = subprocess.run(
+            [sys.executable, "-c", OPERATOR], env=own, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert seen.returncode == 0, seen.stderr
+        other = subprocess.run(
+            [sys.executable, "-c", STRANGER], env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert other.returncode == 0, other.stderr
+    finally:
+        supervisor.stop()

@@ -238,7 +238,8 @@ def launched_simulation(values: Mapping[str, object]) -> list[Node]:
     )
     policy = _policy(values, use_sim_time=True)
     commands = ("/joint_commands", JOINT_TRAJECTORY_TOPIC)
-    nodes = [wbc, policy, *_console(values, (commands,)), *_recorder(values, use_sim_time=True)]
+    adapter = Node(PACKAGE, "arm_adapter", "arm_adapter", parameters={"use_sim_time": True})
+    nodes = [wbc, adapter, policy, *_console(values, (commands,)), *_recorder(values, use_sim_time=True)]
     return _secured(nodes, values)
 
 

@@ -61,7 +61,7 @@ def test_gazebo_is_for_ros2_launch_and_has_the_topics_of_the_arm() -> None:
     with pytest.raises(stack.BadArgument, match=r"ros2 launch gr2_bringup sim\.launch\.py simulator:=gazebo"):
         stack.simulation(values)
     nodes = stack.launched_simulation(values)
-    assert [n.name for n in nodes] == ["wbc", "policy"]
+    assert [n.name for n in nodes] == ["wbc", "arm_adapter", "policy"]
     assert ("/joint_commands", stack.JOINT_TRAJECTORY_TOPIC) in nodes[0].remappings
     assert all(n.parameters["use_sim_time"] is True for n in nodes)
     assert stack.launched_simulation(stack.defaults(stack.SIMULATION)) == simulation()
