@@ -49,9 +49,9 @@ def test_dead_controller_leaves_a_standing_arm_that_a_new_one_takes_over_in_any_
     fresh.move()
     lost = fresh.lost
     fresh.running.process("wbc").send_signal(signal.SIGKILL)
-    killed = time.monotonic()
+    killed = time.time()  # as the driver stamps
     where = fresh.rest(10.0)
-    moving = [at for at, _, _, v in fresh.running.motion if np.abs(v).max() > 0.05]
+    moving = [stamp for _, stamp, _, v in fresh.running.motion if np.abs(v).max() > 0.05]
     fresh.stands(1.2, where)  # and through the trajectory controller's timeout
     # It brakes on the tail of the last command.
     assert max(moving) - killed < 1.0 + 4.0 * (fresh.lost - lost)
