@@ -42,6 +42,7 @@ from gr2_wbc.robot import RobotFileError, UnknownRobot
 from gr2_wbc.robots import load_robot
 
 PERIOD = 0.02  # [s] between two looks at the arm's fault, which is told a thousand times a second
+LASTING = 3  # looks in a row that find a fault: the driver also tells one for moments, while it changes servoing modes
 E_STOP_PERIOD = 0.2  # [s] at least between two e-stops while the fault lasts
 PATIENCE = 2.0  # [s] for answers of the controllers
 SETTLED = 0.02  # [rad] between the trajectory controller and the arm
@@ -64,6 +65,7 @@ class ArmAdapter(Node):
         self._robot = load_robot(str(self.declare_parameter("robot", "gen3_2f85").value))
         self._goals = GripperGoals(self._robot.gripper)
         self._fault = False
+        self._found = 0
         self._stopped_at = 0.0
         self._status: WbcStatus | None = None
         self._resetting = False
@@ -92,8 +94,10 @@ class ArmAdapter(Node):
 
     def _tick(self) -> None:
         now = time.monotonic()
-        for message, _ in take(self._faults, 4):
-            self._watch(bool(message.data), now)
+        told = [bool(message.data) for message, _ in take(self._faults, 4)]
+        if told:
+            self._found = self._found + 1 if all(told) else 0
+            self._watch(self._found >= LASTING, now)
         goal = self._goals.due(now) if self._gripper.server_is_ready() else None
         if goal is not None:
             self._send(*goal)
