@@ -138,6 +138,13 @@ def test_command_line_is_what_ros2_run_would_take(tmp_path) -> None:  # type: ig
     assert command[9::2] == ["text:='it''s'", "flag:=true", "real:=2.0", "whole:=3", "list:=['a=1', 'b=2']"]
 
 
+def test_a_node_in_an_enclave_says_so_and_files_of_the_share_folder_are_paths(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    node = stack.Node("p", "exe", "me", parameters={"file": "config/a.yaml"}, enclave="/gr2/me")
+    command = command_line(node, tmp_path / "exe", tmp_path)
+    assert command[4:6] == ["--enclave", "/gr2/me"]
+    assert command[-1] == f"file:='{tmp_path / 'config' / 'a.yaml'}'"
+
+
 @pytest.mark.parametrize(
     ("given", "options"),
     [
