@@ -25,7 +25,11 @@ setup(
         (f"share/{package}/worlds/meshes", glob("worlds/meshes/*.obj")),
     ],
     entry_points={
-        "console_scripts": ["gr2 = gr2_bringup.cli:main", "arm_adapter = gr2_bringup.arm_adapter_node:main"],
+        "console_scripts": [
+            "gr2 = gr2_bringup.cli:main",
+            "arm_adapter = gr2_bringup.arm_adapter_node:main",
+            "planning_scene_node = gr2_bringup.planning_scene_node:main",
+        ],
     },
     zip_safe=False,
 )

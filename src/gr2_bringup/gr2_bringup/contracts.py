@@ -118,6 +118,11 @@ CONTRACTS: Mapping[str, Contract] = {
         calls=("/fault_controller/reset_fault",),
         goals=(GRIPPER_ACTION,),
     ),
+    "planning_scene_node": Contract(
+        subscribes=("/monitored_planning_scene",),
+        serves=PARAMETER_SERVICES,
+        calls=("/wbc/apply_planning_scene",),
+    ),
     "console_node": Contract(
         publishes=("/instruction", "/e_stop"),
         subscribes=(

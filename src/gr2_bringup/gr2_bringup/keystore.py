@@ -66,7 +66,7 @@ def enclaves(which: str, arguments: list[str]) -> list[Enclave]:
     if wrong:
         raise stack.BadArgument(f"'{wrong[0]}' is not of the form name:=value")
     values = stack.parse(offered, {name: value for name, _, value in pairs})
-    values |= {"console": True, "record": "bag", "security": ""}
+    values |= {"console": True, "record": "bag", "security": "", "planning_scene": True}
     if which == "real":
         nodes = {node.name: node for driver in ("fake", "none") for node in stack.real(values | {"driver": driver})}
         remappings = stack.camera_remappings(values)

@@ -113,6 +113,7 @@ REAL = COMMON + (
     Argument("compressed_images", False, "the policy takes the cameras' image_raw/compressed (JPEG or PNG)"),
     Argument("calibration", "", "file of the cameras' calibration, told on /tf_static (./gr2 calibration checks it)"),
     Argument("planner", "ompl", "who plans motions to a configuration", choices=("ompl", "moveit")),
+    Argument("planning_scene", False, "keep clear of what move_group's planning scene holds; needs MoveIt"),
     Argument("use_sim_time", False, "driver:=none: follow /clock, for a replayed bag; never armed"),
     Argument("scene", "table", "driver:=fake: scene around the arm"),
     Argument("task", "", "driver:=fake: task that the scene is arranged for; empty for any"),
@@ -269,7 +270,8 @@ def real(values: Mapping[str, object]) -> list[Node]:
         ("wbc_real.yaml",),
         {"use_sim_time": sim_time, "armed": values["armed"], "planner": values["planner"]}
         | ({"moveit_config": "config/moveit.yaml"} if values["planner"] == "moveit" else {}),
-        remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC),),
+        # MoveIt has a topic of this name for messages of its own.
+        remappings=(("/joint_commands", JOINT_TRAJECTORY_TOPIC), ("/planning_scene", "/wbc/planning_scene")),
     )
     nodes = [
         *_fake_driver(values, cameras),
@@ -277,6 +279,8 @@ def real(values: Mapping[str, object]) -> list[Node]:
         Node(PACKAGE, "arm_adapter", "arm_adapter", parameters={"use_sim_time": sim_time}),
         _policy(values, use_sim_time=sim_time, remappings=cameras),
     ]
+    if values["planning_scene"]:
+        nodes.append(Node(PACKAGE, "planning_scene_node", "planning_scene"))
     nodes += _console(values, (*cameras, ("/joint_commands", JOINT_TRAJECTORY_TOPIC)))
     nodes += _recorder(values, use_sim_time=sim_time, remappings=cameras)
     return _secured(nodes, values)

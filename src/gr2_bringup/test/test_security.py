@@ -60,7 +60,9 @@ def test_the_learned_policy_does_not_read_the_truth_and_the_teacher_does() -> No
 
 
 def test_every_executable_of_both_stacks_has_a_contract() -> None:
-    real = stack.real(stack.defaults(stack.REAL) | {"driver": "fake", "console": True, "record": "x"})
+    real = stack.real(
+        stack.defaults(stack.REAL) | {"driver": "fake", "console": True, "record": "x", "planning_scene": True}
+    )
     simulated = stack.simulation(stack.defaults(stack.SIMULATION) | {"console": True, "record": "x", "viewer": True})
     assert {node.executable for node in real + simulated} == set(CONTRACTS)
     for node in real + simulated:
