@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,7 +23,7 @@ from gr2_policy.curation.fingerprint import find_duplicates
 from gr2_policy.curation.settings import Settings
 from gr2_policy.curation.shards import read_json, read_shard, write_json
 from gr2_policy.curation.sources import Source
-from gr2_policy.curation.work import Finisher, cut, part_path, shard_path
+from gr2_policy.curation.work import Finisher, cut, shard_path
 from gr2_policy.data.writer import DatasetError
 from gr2_policy.model.config import from_dict
 
@@ -291,13 +290,3 @@ class _Ray:
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
             raise RuntimeError(f"step '{step}' failed: {cause}") from error
-
-
-def forget(folder: Path) -> None:
-    """Remove the parts of a finished curation; without them it is whole, but cannot go on with other settings."""
-    if not (folder / MANIFEST).exists():
-        raise DatasetError(f"{folder} is not finished")
-    shutil.rmtree(folder / "parts")
-
-
-__all__ = ["Cluster", "Summary", "check", "curate", "forget", "part_path"]

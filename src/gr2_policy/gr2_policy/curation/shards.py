@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gr2_policy.data.video import VideoError, VideoFormat, read_video, write_video
+from gr2_policy.data.video import VideoFormat, read_video, write_video
 
 
 class ShardError(ValueError):
@@ -146,6 +146,3 @@ def read_json(path: Path) -> dict[str, Any] | None:
         if isinstance(data, dict):
             return data
     return None
-
-
-__all__ = ["Sample", "ShardError", "VideoError", "encode", "read_json", "read_shard", "write_json", "write_shard"]

@@ -132,6 +132,7 @@ def cut(number: int, sources: Sequence[Source], settings: Settings, folder: Path
     _, digest = write_shard(path, samples())
     result = {"job": number, "of": of, "sha256": digest, "clips": clips, "sources": len(sources), **ledger.to_json()}
     write_json(path.with_suffix(".json"), result)
+    trying.forget()
     return result
 
 
@@ -153,6 +154,10 @@ class _Trying:
         """It was read."""
         del self._counts[self._now]
         write_json(self._path, {"counts": self._counts})
+
+    def forget(self) -> None:
+        """The part is whole."""
+        self._path.unlink(missing_ok=True)
 
 
 def _clips(source: Source, settings: Settings, ledger: Ledger) -> Iterator[Clip]:
