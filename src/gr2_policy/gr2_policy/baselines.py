@@ -147,8 +147,14 @@ def remember(folder: Path, episodes_per_task: int = 0) -> _Memory:
         asked.append(np.full(len(episode), number))
     if not looks:
         raise DatasetError(f"{folder} holds no demonstrations")
-    parts = (np.concatenate(part) for part in (looks, states, chunks, asked))
-    return _Memory(*parts, list(instructions), views)
+    return _Memory(
+        np.concatenate(looks),
+        np.concatenate(states),
+        np.concatenate(chunks),
+        np.concatenate(asked),
+        list(instructions),
+        views,
+    )
 
 
 def look(observation: Observation, views: tuple[str, ...]) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gr2_policy.data.video import VideoError
-from gr2_policy.policy import PolicyError, UnknownInstruction, UnknownPolicy, load_policy
+from gr2_policy.policy import ActionChunk, Observation, PolicyError, UnknownInstruction, UnknownPolicy, load_policy
 from gr2_sim.cameras import RenderingUnavailable
 from gr2_sim.chains import CHAIN_TASK, run_chain
 from gr2_sim.episode_videos import EpisodeVideos
@@ -156,7 +156,12 @@ def _prepare(suite: Suite) -> None:
         if suite.imagine:
             _imagination = ImaginationWatch(policy, suite.imagine)
         watches = [watcher.watch for watcher in (_videos, _imagination) if watcher]
-        _rollout = Rollout(World(timestep=suite.timestep), policy, config, lambda *seen: [w(*seen) for w in watches])
+
+        def watch(observation: Observation, chunk: ActionChunk) -> None:
+            for one in watches:
+                one(observation, chunk)
+
+        _rollout = Rollout(World(timestep=suite.timestep), policy, config, watch)
     except (*KNOWN_ERRORS, TypeError, ValueError) as error:
         _rollout = KnownFailure(str(error))
 

@@ -123,7 +123,9 @@ def load(name: str) -> Experiment:
         arms = tuple(Arm(**arm) for arm in content.pop("arms"))
         data = content.pop("data", None)
         made = Data(**{**data, "tasks": tuple(data["tasks"])}) if data else None
-        lists = {key: tuple(content.pop(key)) for key in ("suites", "tasks", "seeds", "video") if key in content}
+        lists: dict[str, Any] = {
+            key: tuple(content.pop(key)) for key in ("suites", "tasks", "seeds", "video") if key in content
+        }
         experiment = Experiment(name=path.stem, arms=arms, data=made, **lists, **content)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise ExperimentError(f"{path} cannot be used: {error}") from error
