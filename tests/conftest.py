@@ -21,7 +21,7 @@ from sensor_msgs.msg import JointState
 from gr2_bringup import stack
 from gr2_bringup.director import Director
 from gr2_bringup.supervisor import Supervisor
-from gr2_wbc.polling import Polled, arrival, take
+from gr2_wbc.polling import Polled, take
 
 PATIENCE = 30.0  # [s] for what comes at once on a machine that is not held up
 KEPT = QoSProfile(depth=2000, reliability=ReliabilityPolicy.BEST_EFFORT)  # ten seconds of joint states
@@ -33,6 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults-report", default="", help="file for the table of faults, as measured")
 
 
+def clock_offset() -> float:
+    """Steady time less system time [s], read at once even if this process is held up meanwhile."""
+    while True:
+        before, system, after = time.monotonic(), time.time(), time.monotonic()
+        if after < before + 0.001:
+            return before - system
+
+
 class RunningStack:
     """A started stack with a director in it, and the arm's motion as it happened.
 
@@ -42,6 +50,8 @@ class RunningStack:
         motion: (arrival time on the steady clock [s], stamp [s], positions (7,) [rad], velocities (7,) [rad/s]).
         states: (time on the steady clock [s], state of the controller), changes only.
     """
+
+    clock_offset = staticmethod(clock_offset)
 
     def __init__(self, nodes: list[stack.Node], domain: int, folder: Path, joint_states: str = "/joint_states") -> None:
         self.nodes = nodes
@@ -60,8 +70,9 @@ class RunningStack:
         node.create_subscription(WbcStatus, "/wbc_status", self._on_status, 50)
 
     def _take_joints(self) -> None:
+        offset = clock_offset()
         for message, info in take(self._joints, KEPT.depth):
-            self._on_joints(message, arrival(info, 0.0))
+            self._on_joints(message, 1e-9 * info["received_timestamp"] + offset)
 
     def _on_joints(self, message: JointState, arrived: float) -> None:
         if "joint_7" not in message.name:

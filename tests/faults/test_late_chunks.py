@@ -16,11 +16,12 @@ def follow(bench, measures, motion, **how) -> float:  # type: ignore[no-untyped-
     assert bench.state == "TRACKING", bench.reason
     assert "STOPPED" not in [name for _, name in bench.running.states], bench.running.log("wbc")
     measures.assert_within_limits(bench.running)
-    newest, late = bench.running.motion[-1][0], 0.02  # [s] from the arm to this process, about
+    newest, late = bench.running.motion[-1][1], 0.01  # [s] from the reference to the arm, about
+    offset = bench.running.clock_offset()  # the arm's stamps are of the system clock
     return max(
-        float(np.linalg.norm(measures.robot.tool_pose(q)[0] - motion(at - begun - late)))
-        for at, _, q, _ in bench.running.motion
-        if at > newest - 0.8
+        float(np.linalg.norm(measures.robot.tool_pose(q)[0] - motion(stamp + offset - begun - late)))
+        for _, stamp, q, _ in bench.running.motion
+        if stamp > newest - 0.8
     )
 
 
