@@ -52,7 +52,7 @@ class Launch:
 
     def stop(self) -> str:
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
+        self.process.wait(60)  # it escalates to SIGTERM and SIGKILL by itself
         self._file.close()
         return self.log.read_text()
 
