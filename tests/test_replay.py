@@ -40,8 +40,8 @@ def chunks_of(messages) -> dict[int, np.ndarray]:  # type: ignore[no-untyped-def
 def run(domain: int, folder: Path, *options: str) -> tuple[int, Path]:
     """Run the simulated stack with these options; its exit code and its bag."""
     done = subprocess.run(
-        [sys.executable, "-m", "gr2_bringup.cli", "sim", "--headless", "--seed", "3", "--domain", str(domain),
-         "--runs", str(folder), "--image-width", "128", "--image-height", "128",
+        [sys.executable, "-m", "gr2_bringup.cli", "sim", "--headless", "--policy", "teacher", "--seed", "3",
+         "--domain", str(domain), "--runs", str(folder), "--image-width", "128", "--image-height", "128",
          "--real-time-factor", str(SLOWLY), *options],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=280,
     )  # fmt: skip
@@ -52,7 +52,7 @@ def run(domain: int, folder: Path, *options: str) -> tuple[int, Path]:
 
 def replay(start, bag: Path, **given: object) -> list[TrajectoryChunk]:  # type: ignore[no-untyped-def]
     """Chunks that a fresh policy makes of a bag; ``given`` are arguments of the stack."""
-    values = stack.defaults(stack.SIMULATION) | {"image_width": 128, "image_height": 128} | given
+    values = stack.defaults(stack.SIMULATION) | {"policy": "teacher", "image_width": 128, "image_height": 128} | given
     policy = next(n for n in stack.simulation(values) if n.name == "policy")
     offline = stack.Node(policy.package, policy.executable, policy.name, (), {**policy.parameters, "handshake": False})
     running = start(nodes=[offline])
@@ -125,9 +125,9 @@ def in_process(bag: Path, policy: Policy) -> tuple[int, int]:
 
 
 def test_replayed_run_reproduces_its_chunks(start, domain: int, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    code, bag = run(domain, tmp_path, "--instruction", "put the red block in the bin")
+    code, bag = run(domain, tmp_path, "--policy", "teacher", "--instruction", "put the red block in the bin")
     assert code == 0
-    assert_the_same(*compare(bag, replay(start, bag)))
+    assert_the_same(*compare(bag, replay(start, bag, policy="teacher")))
 
 
 @pytest.mark.slow
