@@ -143,14 +143,22 @@ class Cell:
         self.running.wait(lambda: director.outcome is not None and director.outcome.success, timeout, "not done")
 
     def rest(self, timeout: float = 3.0) -> np.ndarray:
-        self.running.wait(self.running.at_rest, timeout, "the arm does not rest")
+        """Wait until the arm has stood for half a second from now on, by the driver's stamps; where it then is."""
+        begun = time.time()
+
+        def resting() -> bool:
+            newest = self.running.motion[-1][1] if self.running.motion else 0.0
+            recent = [v for _, stamp, _, v in self.running.motion if stamp > max(newest - 0.5, begun)]
+            return newest > begun + 0.5 and bool(recent) and float(np.abs(recent).max()) < 0.02
+
+        self.running.wait(resting, timeout, "the arm does not rest")
         return self.positions
 
     def stands(self, seconds: float, where: np.ndarray, within: float = 0.02) -> None:
-        """The arm does not move for a while, neither there nor on the way."""
-        begun = time.monotonic()
+        """The arm does not move for a while, neither there nor on the way, by the driver's stamps."""
+        begun = time.time()
         self.director.spin(seconds)
-        moved = [ROBOT.limits.difference(q, where) for at, _, q, _ in self.running.motion if at >= begun]
+        moved = [ROBOT.limits.difference(q, where) for _, stamp, q, _ in self.running.motion if stamp >= begun]
         assert len(moved) > 20
         assert np.abs(moved).max() < within, f"{np.abs(moved).max(axis=0)}"
 

@@ -56,6 +56,7 @@ def test_dead_controller_leaves_a_standing_arm_that_a_new_one_takes_over_in_any_
     # It brakes on the tail of the last command.
     assert max(moving) - killed < 1.0 + 4.0 * (fresh.lost - lost)
     fresh.running.process("wbc").wait()
+    fresh.director.say("")  # else the policy goes on as soon as it can
     fresh.director.status = None
     fresh.again("wbc")
     fresh.running.ready(30.0)
