@@ -88,11 +88,15 @@ def compare(bag: Path, replayed: list[TrajectoryChunk]) -> tuple[int, int, int]:
     return len(recorded), len(common), len(equal)
 
 
-def assert_the_same(recorded: int, common: int, equal: int) -> None:
-    """Nearly all chunks come again, and most are equal; a frame that one of the runs missed changes those after it."""
+def assert_the_same(recorded: int, common: int, equal: int, share: float) -> None:
+    """Nearly all chunks come again, and of those at least this share is equal to the last digit.
+
+    What one of the runs missed changes the chunks after it: one frame those of a model's window, and a teacher's until
+    its next skill.
+    """
     assert recorded > 20
     assert common >= 0.8 * recorded
-    assert equal >= 0.6 * common
+    assert equal >= share * common
 
 
 def in_process(bag: Path, policy: Policy) -> tuple[int, int]:
@@ -127,7 +131,7 @@ def in_process(bag: Path, policy: Policy) -> tuple[int, int]:
 def test_replayed_run_reproduces_its_chunks(start, domain: int, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     code, bag = run(domain, tmp_path, "--policy", "teacher", "--instruction", "put the red block in the bin")
     assert code == 0
-    assert_the_same(*compare(bag, replay(start, bag, policy="teacher")))
+    assert_the_same(*compare(bag, replay(start, bag, policy="teacher")), share=0.4)
 
 
 @pytest.mark.slow
@@ -143,4 +147,4 @@ def test_replayed_run_of_the_model_reproduces_its_chunks(start, domain: int, tmp
     recorded, equal = in_process(bag, policy)
     print(f"chunks: {recorded} recorded, {equal} equal without any node")
     assert equal >= 0.8 * recorded
-    assert_the_same(*compare(bag, replay(start, bag, **model, imagination_rate=0.0)))
+    assert_the_same(*compare(bag, replay(start, bag, **model, imagination_rate=0.0)), share=0.8)
