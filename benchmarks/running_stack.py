@@ -31,7 +31,7 @@ def running_stack(
     """
     env = dict(os.environ) | {"ROS_DOMAIN_ID": str(domain)}
     with tempfile.TemporaryDirectory() as folder:
-        chosen = stack.defaults(stack.SIMULATION) | {"seed": 3} | dict(values or {})
+        chosen = stack.defaults(stack.SIMULATION) | {"policy": "teacher", "seed": 3} | dict(values or {})
         if bag:
             chosen["record"] = str(Path(folder) / "bag")
         nodes = stack.simulation(chosen)

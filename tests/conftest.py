@@ -154,7 +154,8 @@ def starter(domain: int, folder: Path) -> Iterator[Callable[..., RunningStack]]:
         def begin(
             nodes: list[stack.Node] | None = None, joint_states: str = "/joint_states", **given: object
         ) -> RunningStack:
-            values = stack.defaults(stack.SIMULATION) | {"image_width": IMAGE, "image_height": IMAGE} | given
+            size = {"image_width": IMAGE, "image_height": IMAGE}
+            values = stack.defaults(stack.SIMULATION) | {"policy": "teacher"} | size | given
             chosen = stack.simulation(values) if nodes is None else nodes
             one = RunningStack(chosen, domain, folder / f"stack{next(numbers)}", joint_states)
             ending.callback(one.stop)

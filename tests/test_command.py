@@ -36,8 +36,8 @@ def gr2(*arguments: str, timeout: float = 240.0) -> subprocess.CompletedProcess[
 def test_success_is_exit_0_and_leaves_a_readable_bag(instruction: str, domain: int, tmp_path: Path) -> None:
     from gr2_tools.bag_reader import BagReader
 
-    done = gr2("sim", "--headless", "--instruction", instruction, "--timeout", "60", "--seed", "3",
-               "--domain", str(domain), "--runs", str(tmp_path), *SMALL)  # fmt: skip
+    done = gr2("sim", "--headless", "--policy", "teacher", "--instruction", instruction, "--timeout", "60",
+               "--seed", "3", "--domain", str(domain), "--runs", str(tmp_path), *SMALL)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert f'SUCCESS: "{instruction}"' in done.stdout
     found = re.search(r"^bag:\s+(\S+)$", done.stdout, re.M)

@@ -83,7 +83,7 @@ def test_arguments_are_explained(file: str, domain: int) -> None:
 
 
 def test_simulation_carries_out_what_ros2_topic_pub_says(launch, domain: int) -> None:  # type: ignore[no-untyped-def]
-    running = launch("sim.launch.py", "seed:=3", *SMALL)
+    running = launch("sim.launch.py", "policy:=teacher", "seed:=3", *SMALL)
     running.until("active with policy", 60)
     said = ros2(domain, "topic", "pub", "--once", "-w", "2", "/instruction", "std_msgs/msg/String",
                 "{data: 'press the red button'}")  # fmt: skip

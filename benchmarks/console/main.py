@@ -139,7 +139,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    values = stack.defaults(stack.SIMULATION) | {"image_width": args.image, "image_height": args.image}
+    size = {"image_width": args.image, "image_height": args.image}
+    values = stack.defaults(stack.SIMULATION) | {"policy": "teacher"} | size
     env = dict(os.environ) | {"ROS_DOMAIN_ID": str(args.domain)}
     results: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:

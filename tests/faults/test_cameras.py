@@ -37,7 +37,8 @@ class Lens:
 @pytest.fixture(scope="module")
 def filmed(start_shared) -> Iterator[tuple]:  # type: ignore[no-untyped-def, type-arg]
     """A stack whose cameras the test holds in its hands."""
-    values = stack.defaults(stack.SIMULATION) | {"image_width": 128, "image_height": 128, "seed": 3}
+    size = {"image_width": 128, "image_height": 128}
+    values = stack.defaults(stack.SIMULATION) | {"policy": "teacher", "seed": 3} | size
     held = tuple((f"/{name}_camera/image_raw", f"/lens/{name}") for name in ("head", "wrist"))
     nodes = [replace(n, remappings=held) if n.name == "sim" else n for n in stack.simulation(values)]
     running = start_shared(nodes=nodes)

@@ -61,7 +61,7 @@ class Argument:
 
 
 COMMON = (
-    Argument("policy", "teacher", "policy to run, by its name in the entry-point group gr2.policies"),
+    Argument("policy", "gr2", "policy to run, by its name in the entry-point group gr2.policies"),
     Argument("checkpoint", "", "folder with the weights of policy gr2; empty: those that ship"),
     Argument("untrained", "", "size to run policy gr2 in with random weights instead: nano, mini, S, B, L, XL"),
     Argument("policy_options", "", "more settings of the policy, e.g. device=cuda,seed=1 (docs/runtime.md)"),

@@ -249,13 +249,15 @@ def shipped_weights() -> Path:
     Raises:
         ConfigError: there are none, with what to do instead.
     """
-    bases = [Path(os.environ["GR2_ROOT"])] if os.environ.get("GR2_ROOT") else []
-    bases += list(Path(__file__).resolve().parents[3:4])
+    # without the variable: this file is in src/ or install/ of the checkout, or of the image, that holds weights/
+    root = os.environ.get("GR2_ROOT")
+    bases = [Path(root)] if root else list(Path(__file__).resolve().parents)
     looked = [base / "weights" / SHIPPED for base in bases]
     for folder in looked:
         if folder.is_dir():
             return folder
+    where = str(looked[0]) if root else f"weights/{SHIPPED} of any folder above {__file__}"
     raise ConfigError(
-        f"there are no weights in {' or '.join(dict.fromkeys(str(folder) for folder in looked))}."
+        f"there are no weights in {where}."
         " Give the folder of some as checkpoint=FOLDER, or run random ones as untrained=mini"
     )

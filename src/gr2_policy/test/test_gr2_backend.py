@@ -234,6 +234,8 @@ def test_no_weights_ship_yet_or_they_load(monkeypatch: pytest.MonkeyPatch, tmp_p
         make_policy()
     (tmp_path / "weights" / "mini").mkdir(parents=True)
     assert shipped_weights() == tmp_path / "weights" / "mini"
+    monkeypatch.delenv("GR2_ROOT")  # as installed on a ROS machine: found from where this module lies
+    assert shipped_weights() == tmp_path / "weights" / "mini"
 
 
 def tensors(folder: Path) -> Path:
