@@ -14,10 +14,10 @@ from gr2_sim.evaluation import evaluate
 from gr2_sim.rollout import RolloutConfig
 from gr2_sim.suites import suite_of
 
-TASKS = ("press_button", "close_drawer")
+TASKS = ("press_button", "open_drawer")
 EPISODES = 6
 LEAST = 9
-"""Of twelve. The weights that ship do about eleven (README.md); random ones bump into the one or the other."""
+"""Of twelve. The weights that ship do about eleven, random ones none (README.md)."""
 LARGEST = 25_000_000  # bytes, tokenizer and policy together
 
 
@@ -42,7 +42,7 @@ def test_they_do_what_they_have_learned() -> None:
 
 
 def test_a_policy_that_has_not_learned_does_not_pass() -> None:
-    assert successes(untrained="mini") < LEAST
+    assert successes(untrained="mini") < LEAST // 3
 
 
 @pytest.mark.slow
