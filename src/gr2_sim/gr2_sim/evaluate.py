@@ -66,13 +66,15 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate and print; returns the exit code: 0 done, 1 less than asked for, 2 a wrong call."""
     try:
         suite = _suite(options)
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
         jobs, journal = jobs_of(suite), Journal(options.json, suite)
         known = sum(job.key in journal.known for job in jobs)
         if known:
             print(f"{known} of {len(jobs)} episodes are known from an earlier run", file=sys.stderr)
         begun = time.monotonic()
         results = evaluate(suite, options.workers, Progress(len(jobs), known), journal)
-    except (*KNOWN_ERRORS, KnownFailure, ValueError) as error:
+    except (*KNOWN_ERRORS, KnownFailure, ValueError, OSError) as error:
         print(f"\nevaluate: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
