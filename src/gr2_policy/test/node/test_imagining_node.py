@@ -87,7 +87,7 @@ def test_surprise_can_hold_until_the_world_is_as_expected(bench: Any) -> None:
     bench.brightness = 0
     bench.until(lambda: len(bench.chunks) > count, "does not go on")
     assert bench.chunks[count].horizon == 4
-    assert "the world is as expected again" in bench.log.read_text()
+    bench.until(lambda: "the world is as expected again" in bench.log.read_text(), "not in the log")
 
 
 def test_surprise_can_ask_for_a_new_plan(bench: Any) -> None:
