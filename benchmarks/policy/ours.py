@@ -69,8 +69,7 @@ class Subject:
         prepare_for_inference(self.model, device, precision, compiled)
         gc.collect()
         transforms = Transforms.of(config, Normalization.plain(config.action.horizon))
-        keep = min(StreamingConfig.keep, config.timesteps - StreamingConfig.lookahead - 1)
-        streaming = StreamingConfig(keep=keep)  # a window of one frame and the next keeps none
+        streaming = StreamingConfig(keep=StreamingConfig.keep_at_most(StreamingConfig.keep, config.timesteps))
         self.stream = Stream(self.model, RandomText(WIDTHS[config.text.encoder]), transforms, streaming)
         self.stream.reset("put the red block in the bin")
         random = np.random.default_rng(0)

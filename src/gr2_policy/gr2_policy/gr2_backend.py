@@ -189,8 +189,8 @@ def make_policy(**given: object) -> Gr2Policy:
     else:
         model, transforms, text, model_id = _trained(options)
     prepare_for_inference(model, _device(options.device), options.precision)
-    room = model.config.timesteps - StreamingConfig.lookahead - 1
-    streaming = StreamingConfig(keep=min(options.keep, max(room, 0)), sample=options.sample, seed=options.seed)
+    keep = StreamingConfig.keep_at_most(options.keep, model.config.timesteps)
+    streaming = StreamingConfig(keep=keep, sample=options.sample, seed=options.seed)
     policy = Gr2Policy(Stream(model, text, transforms, streaming), model_id)
     if options.untrained:
         policy.notice = f"RANDOM WEIGHTS: '{model_id}' has learned nothing; the arm will do nonsense, within its bounds"

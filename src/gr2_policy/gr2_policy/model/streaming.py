@@ -40,6 +40,11 @@ class StreamingConfig:
     sample: bool = False
     seed: int = 0
 
+    @staticmethod
+    def keep_at_most(keep: int, timesteps: int) -> int:
+        """So many frames, or fewer where a window of these timesteps, with a new and an imagined one, holds no more."""
+        return min(keep, max(timesteps - StreamingConfig.lookahead - 1, 0))
+
 
 @dataclass(frozen=True)
 class _Frame:
