@@ -1,7 +1,7 @@
 """Give a running stack an instruction.
 
 examples:
-  ./gr2 say "put the red block in the bin"
+  ./gr2 say "press the red button"
   ./gr2 say "open the drawer" --wait --timeout 60     exit 0 only when the referee has seen it
   ./gr2 say --reset --seed 7 "press the button"       lay the simulated scene anew first
   ./gr2 say ""                                        stop

@@ -3,7 +3,7 @@ talking through ROS 2.
 
 examples:
   ./gr2 sim                                   up until Ctrl-C; type instructions, or ./gr2 say "…" elsewhere
-  ./gr2 sim --headless --instruction "put the red block in the bin" --timeout 120
+  ./gr2 sim --headless --instruction "press the red button" --timeout 120
   ./gr2 sim --headless --instruction "open the drawer" --keep --seed 7
   ./gr2 sim --policy gr2 --untrained mini     the model itself, with random weights: nonsense, inside every bound
 

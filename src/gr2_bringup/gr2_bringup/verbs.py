@@ -67,5 +67,5 @@ The first call makes a private environment in .venv (a few minutes); later ones 
 {rows}
 
   ./gr2 VERB --help teaches each of them. Begin with:
-  ./gr2 sim --headless --instruction "put the red block in the bin"
+  ./gr2 sim --headless --instruction "press the red button"
 """
