@@ -205,7 +205,7 @@ def test_modes() -> None:
     real = {"status_sources": ("wbc",), "joint_sources": ("joint_state_broadcaster",)}
     assert mode_of(Surroundings(**real, armed=True)) is Mode.ARMED
     assert mode_of(Surroundings(**real, armed=False)) is Mode.DRY_RUN
-    assert mode_of(Surroundings(**real, armed=None)) is Mode.DRY_RUN
+    assert mode_of(Surroundings(**real, armed=None)) is Mode.UNKNOWN
 
 
 def allowed(around: Surroundings) -> set[str]:
@@ -232,3 +232,20 @@ def test_what_moves_a_real_arm_needs_armed() -> None:
     assert armed["instruct"].enabled
     assert armed["home"].enabled
     assert armed["scene"].why == "simulation only"
+    silent = controls(Surroundings(**{**real, "armed": None, "state": ""}))
+    assert silent["stop"].enabled
+    assert not silent["instruct"].enabled
+    assert not silent["home"].enabled
+    assert "armed" in silent["instruct"].why
+
+
+def test_surprise_is_shown_from_when_it_means_something() -> None:
+    overview = Overview()
+    fields = {"camera": "head", "score": 0.0, "settled": False}
+    overview.on_surprise(Message(header=Message(stamp=stamp(1.0)), **fields))
+    seen(overview)
+    assert overview.frame(100.1)["curves"]["surprise_head"] == []
+    assert "too few" in overview.frame(100.1)["unsettled"]
+    overview.on_surprise(Message(header=Message(stamp=stamp(1.0)), **(fields | {"score": 2.0, "settled": True})))
+    assert overview.frame(100.1)["curves"]["surprise_head"] == [(0.0, 2.0)]
+    assert overview.frame(100.1)["unsettled"] == ""

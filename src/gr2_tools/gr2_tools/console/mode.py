@@ -16,6 +16,7 @@ class Mode(Enum):
     SIMULATION = "simulation"
     REPLAY = "replay of a bag"
     DRY_RUN = "real arm · dry run"
+    UNKNOWN = "real arm · armed? not known"
     ARMED = "REAL ARM · ARMED"
 
 
@@ -57,6 +58,8 @@ def mode_of(around: Surroundings) -> Mode:
         return Mode.SIMULATION
     if not sources:
         return Mode.WAITING
+    if around.armed is None:
+        return Mode.UNKNOWN
     return Mode.ARMED if around.armed else Mode.DRY_RUN
 
 
@@ -82,6 +85,8 @@ def _obstacle(name: str, mode: Mode, around: Surroundings) -> str:
     moves = name in {"instruct", "home"}
     if moves and mode is Mode.DRY_RUN:
         return "dry run: what can move a real arm needs armed:=true"
+    if moves and mode is Mode.UNKNOWN:
+        return "the controller does not say whether it is armed"
     if name in {"reset", "home"} and not around.state:
         return "the controller does not report"
     if moves and around.state == "STOPPED":

@@ -62,6 +62,7 @@ class Overview:
         self._chunks: deque[Any] = deque(maxlen=CHUNKS_KEPT)
         self._session: str | None = None
         self._done_after = 0.0
+        self._unsettled = ""
 
     # --- what comes in; `arrival` is system time [s] ---
 
@@ -127,7 +128,8 @@ class Overview:
     def on_surprise(self, surprise: Any) -> None:
         """gr2_msgs/Surprise."""
         curve = self.curves.get(f"surprise_{surprise.camera}")
-        if curve is not None and math.isfinite(surprise.score):
+        self._unsettled = "" if surprise.settled else "learning what is usual: too few comparisons yet"
+        if curve is not None and surprise.settled and math.isfinite(surprise.score):
             curve.add(seconds(surprise.header.stamp), float(surprise.score))
 
     def on_diagnostics(self, name: str, level: int, message: str, values: Mapping[str, str], arrival: float) -> None:
@@ -190,6 +192,7 @@ class Overview:
                 for name, found in self.latencies.summary().items()
             },
             "policy": self.policy,
+            "unsettled": self._unsettled,
             "instruction": self.instruction,
             "outcome": self._outcome(),
             "history": [asdict(said) for said in reversed(self._history)],

@@ -53,14 +53,14 @@ function show(frame, data, offset) {
   plot($("plot-surprise"), "surprise", [
     { name: "head", colour: "#40c4ff", points: curves.surprise_head },
     { name: "wrist", colour: "#ffb03c", points: curves.surprise_wrist },
-  ], { span, none: "this policy imagines nothing" });
+  ], { span, least: 3, none: frame.unsettled || "nothing has been imagined and seen" });
   plot($("plot-error"), "error", [
     { name: "joints mrad", colour: "#2fbf71", points: curves.joint_tracking_error },
     { name: "path mm", colour: "#c792ea", points: curves.position_error },
-  ], { span, none: "no controller" });
+  ], { span, least: 1, none: "no controller" });
   plot($("plot-distance"), "nearest pair", [
     { name: "mm", colour: "#fadc5a", points: curves.minimum_distance },
-  ], { span, none: "no pair is near" });
+  ], { span, gap: 1, none: "no pair is near" });
 }
 
 // ---------------------------------------------------------------------------------------------- parts

@@ -1,11 +1,14 @@
 "use strict";
 // A small chart: some curves over the last seconds, the newest at the right edge, each with its last value.
 
+const OLD = 3; // [s] from which a last value says how old it is
+
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {string} title
  * @param {{name: string, colour: string, points: [number, number][]}[]} curves  points: [seconds ago, value]
- * @param {{span: number, line?: number, none: string}} options  line: a level to mark; none: said without data
+ * @param {{span: number, least?: number, gap?: number, none: string}} options  least: top of the scale at least;
+ *   gap: [s] without a point, over which no line is drawn; none: said without data
  */
 function plot(canvas, title, curves, options) {
   const ratio = window.devicePixelRatio || 1;
@@ -27,7 +30,7 @@ function plot(canvas, title, curves, options) {
     return;
   }
   const left = 40, top = 20, right = width - 4, bottom = height - 6;
-  let low = Math.min(0, ...values), high = Math.max(...values, options.line ?? -Infinity, low + 1e-3);
+  let low = Math.min(0, ...values), high = Math.max(...values, options.least ?? 0, low + 1e-3);
   high += 0.06 * (high - low);
   const x = ago => right - (ago / options.span) * (right - left);
   const y = value => bottom - ((value - low) / (high - low)) * (bottom - top);
@@ -37,20 +40,20 @@ function plot(canvas, title, curves, options) {
     draw.beginPath(); draw.moveTo(left, y(level)); draw.lineTo(right, y(level)); draw.stroke();
     draw.fillText(short(level), 2, Math.min(bottom, y(level) + 4));
   }
-  if (options.line !== undefined) {
-    draw.strokeStyle = "#ff5c5c"; draw.setLineDash([4, 4]);
-    draw.beginPath(); draw.moveTo(left, y(options.line)); draw.lineTo(right, y(options.line)); draw.stroke();
-    draw.setLineDash([]);
-  }
   let corner = right;
   for (const curve of curves) {
     if (!curve.points.length) continue;
     draw.strokeStyle = draw.fillStyle = curve.colour;
     draw.lineWidth = 1.6;
     draw.beginPath();
-    curve.points.forEach(([ago, value], index) => draw[index ? "lineTo" : "moveTo"](x(ago), y(value)));
+    let before = Infinity;
+    for (const [ago, value] of curve.points) {
+      draw[before - ago > (options.gap ?? options.span) ? "moveTo" : "lineTo"](x(ago), y(value));
+      before = ago;
+    }
     draw.stroke();
-    const label = `${curve.name} ${short(curve.points[curve.points.length - 1][1])}`;
+    const [ago, value] = curve.points[curve.points.length - 1];
+    const label = `${curve.name} ${short(value)}` + (ago > OLD ? ` (${ago.toFixed(0)} s ago)` : "");
     corner -= draw.measureText(label).width;
     draw.fillText(label, corner, 12);
     corner -= 12;
