@@ -57,6 +57,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="mini", help="name or YAML file (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a recipe's entry")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop, and save, after so long")
+    parser.add_argument(
+        "--reschedule", action="store_true", help="go on with other steps or learning rates than the run began with"
+    )
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch on the processor (default: its own choice)")
     parser.add_argument("--cpu", action="store_true", help="do not use a GPU")
 
@@ -106,7 +109,7 @@ def run_stage(args: argparse.Namespace, make: Callable[[Console], tuple[loop.Sta
             def report(progress: loop.Progress) -> None:
                 bar.update(line, completed=progress.step, words=words(progress))
 
-            outcome = loop.train(stage, settings, args.out, report, args.minutes, args.cpu)
+            outcome = loop.train(stage, settings, args.out, report, args.minutes, args.cpu, args.reschedule)
     except KNOWN_ERRORS as error:
         console.print(f"gr2: {error}", style="red", highlight=False, markup=False)
         return 2
@@ -144,6 +147,22 @@ def open_stores(
             bar.update(line, completed=len(dataset))
     tokenizer.to("cpu")
     return stores
+
+
+def require_actions(sources: tuple[Source, ...]) -> None:
+    """Make sure that all sources are demonstrations.
+
+    Raises:
+        DatasetError: one is video without actions, or cannot be read.
+    """
+    for source in sources:
+        shape = Dataset(Path(source.folder)).shape
+        if not shape.robot:
+            count = "one view" if len(shape.views) == 1 else f"{len(shape.views)} views"
+            raise DatasetError(
+                f"{source.folder} is action-free video of {count} ({', '.join(sorted(shape.views))}): it has no states"
+                f" and actions to learn from; it is for video pre-training: gr2 pretrain --data {source.folder}"
+            )
 
 
 def with_sources(settings: Settings, sources: tuple[Source, ...]) -> Settings:

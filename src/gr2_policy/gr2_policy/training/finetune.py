@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     def make(console: Console) -> tuple[Stage, Settings]:
         recipe = common.parse_recipe(args)
         sources = common.parse_sources(args)
+        common.require_actions(sources)
         settings = common.with_sources(recipe.finetune.settings, sources)
         tokenizer, _ = load_tokenizer(args.tokenizer)
         config = recipe.model_config()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gr2_policy.data.episode import Episode
+from gr2_policy.data.episode import Episode, without_robot
 from gr2_policy.data.reader import Dataset
 from gr2_policy.data.writer import DatasetError, DatasetWriter
 from gr2_policy.model.checkpoint import load_policy, load_tokenizer, save_tokenizer
@@ -25,6 +26,7 @@ from gr2_policy.model.gr2 import GR2
 from gr2_policy.model.text import pad_features
 from gr2_policy.model.transforms import Normalization, Transforms
 from gr2_policy.model.vqgan import VqGan
+from gr2_policy.training import finetune
 from gr2_policy.training.loop import Progress, TrainingDiverged, train
 from gr2_policy.training.mixture import Mixture
 from gr2_policy.training.policy_stage import PolicyStage, fit_normalization
@@ -280,6 +282,19 @@ def test_tokens_are_those_of_serving_and_made_once(dataset: Dataset, tokenizer: 
     late = store.window(3, len(episode) - 4, 2, 1, horizon=8)
     assert late.known is not None
     np.testing.assert_array_equal(late.known.sum(axis=1), [4, 3])  # beyond the end nothing is known
+
+
+def test_finetuning_says_what_action_free_video_is_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = without_robot("a hand opens the drawer", {"head": np.zeros((5, 32, 32, 3), np.uint8)}, 5)
+    DatasetWriter(tmp_path / "video", 5, "").append([clip])
+    parser = argparse.ArgumentParser()
+    finetune.add_arguments(parser)
+    words = ["--data", str(tmp_path / "video"), "--tokenizer", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert finetune.run(parser.parse_args(words)) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    for part in ("video is action-free video of one view (head)", "gr2 pretrain --data"):
+        assert part in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_interrupted_tokenisation_goes_on(
