@@ -32,6 +32,7 @@ class Waypoint:
         tolerance: the way goes on when the tool is this close [m].
         angle_tolerance: ... and turned this close [rad].
         dwell: time [s] to stay before the way goes on.
+        spin: largest angular speed [rad/s].
     """
 
     position: np.ndarray
@@ -41,6 +42,7 @@ class Waypoint:
     tolerance: float = 0.002
     angle_tolerance: float = 0.03
     dwell: float = 0.0
+    spin: float = SPIN
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def _reached(state: Motion, target: Waypoint) -> bool:
 def _advance(state: Motion, target: Waypoint) -> Motion:
     velocity = _towards(target.position - state.position, state.velocity, target.speed, ACCELERATION)
     turn = turn_between(state.orientation, target.orientation)
-    spin = _towards(turn, state.spin, SPIN, SPIN_ACCELERATION)
+    spin = _towards(turn, state.spin, target.spin, SPIN_ACCELERATION)
     return replace(
         state,
         position=state.position + STEP * velocity,

@@ -44,6 +44,8 @@ from gr2_sim.vessel_skills import cap, pour, uncap
 
 ALIGNED = 0.20
 """Angle [rad] up to which a face counts as in line: to mend less makes a block swing in the hand."""
+LOADED_SPIN = 0.3
+"""Angular speed [rad/s] at which a held block is turned: in a hand that turns faster it slips, and seems to be lost."""
 
 
 def plan(s: Situation) -> Plan:
@@ -161,7 +163,7 @@ def stack(s: Situation) -> Plan:
     aside = np.array([cosine * grip[0] - sine * grip[1], sine * grip[0] + cosine * grip[1]])
     x, y = s.position(target)[:2] + aside
     place = np.array([x, y, s.position(target)[2] + height + grip[2] + 0.003])
-    return set_down(s, place, yaw, release_opening(s, name))
+    return [replace(waypoint, spin=LOADED_SPIN) for waypoint in set_down(s, place, yaw, release_opening(s, name))]
 
 
 SKILLS: Mapping[str, Callable[[Situation], Plan]] = {
