@@ -120,7 +120,7 @@ class Controller(MotionPart):
         twist = self._kinematics.jacobian @ self._state.velocities
         self._reference.splice(checked, Motion(position, rotation, twist, np.zeros(6)))
         self._settling_since = None
-        self.safety.enter(State.TRACKING, f"following '{checked.instruction}' of {checked.model_id}")
+        self.safety.follow(f"following '{checked.instruction}' of {checked.model_id}")
 
     def e_stop(self, reason: str) -> None:
         """Latch the e-stop: nothing is sent any more, the robot brakes on the tail of the last command."""

@@ -60,6 +60,11 @@ class Safety:
             return
         self.state, self.reason = state, reason
 
+    def follow(self, reason: str) -> None:
+        """Go to TRACKING, or go on in it for a new reason; ignored while STOPPED is latched."""
+        if not self.stopped:
+            self.state, self.reason = State.TRACKING, reason
+
     def hold(self, reason: str) -> None:
         """Go to HOLDING for a new reason, even from HOLDING; ignored while STOPPED is latched."""
         if not self.stopped:

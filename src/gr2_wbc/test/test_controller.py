@@ -71,6 +71,14 @@ def test_a_fresh_chunk_while_decelerating_goes_on(rig):
     assert rig.state is State.TRACKING
 
 
+def test_the_state_tells_the_instruction_that_is_followed_now(rig):
+    rig.send(rig.line((0.0, 0.1, 0.0)), instruction="open the drawer")
+    rig.step(10)
+    rig.send(rig.line((0.0, 0.1, 0.0)), instruction="lift the mug")
+    assert rig.state is State.TRACKING
+    assert "lift the mug" in rig.reason
+
+
 def test_the_gripper_follows_and_stays(rig):
     rig.send(np.tile(rig.tool()[0], (8, 1)), gripper=np.array([0, 0, 0, 1, 1, 1, 1, 1.0]))
     assert rig.step(50).gripper == 0.0
