@@ -192,9 +192,15 @@ def test_health_reports_are_logged_when_they_change() -> None:
         (1, "warning", "late by 3 ms"),
         (2, "warning", "late by 7 ms"),
         (3, "info", "fine"),
+        (4, "warning", "late by 9 ms"),
+        (5, "info", "fine"),
+        (7, "info", "fine"),
+        (8, "warning", "late by 2 ms"),
+        (9, "error", "dead"),
     ]:
         changes.condition(float(number), "sim", level, text)
-    assert [event["text"] for event in log.newest(9)] == ["fine", "late by 3 ms"]
+    told = [(event["time"], event["text"]) for event in reversed(log.newest(9))]
+    assert told == [(1.0, "late by 3 ms"), (7.0, "fine"), (8.0, "late by 2 ms"), (9.0, "dead")]
 
 
 def test_modes() -> None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 KEPT = 200
-QUIET = 5.0  # [s] between two lines about the same counter
+QUIET = 5.0  # [s] between two lines about the same counter or condition
 LEVELS = ("info", "good", "warning", "error", "operator")
+_BAD = {"warning": 1, "error": 2}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Changes:
         self._counts: dict[str, int] = {}
         self._logged: dict[str, float] = {}
         self._conditions: dict[str, str] = {}
+        self._levels: dict[str, str] = {}
 
     def counters(self, time: float, source: str, counts: Mapping[str, int], detail: str = "") -> None:
         """Log each counter that has grown, now and then; one seen for the first time is where it starts from."""
@@ -70,10 +72,19 @@ class Changes:
                 self._log.repeatable(time, "warning", source, f"{grown}: {detail}" if detail else grown)
 
     def condition(self, time: float, source: str, level: str, text: str) -> None:
-        """Log a health report when its level or wording changes; digits alone do not count as a change."""
+        """Log a health report when its level or wording changes; digits alone do not count as a change.
+
+        What gets no worse is logged only if it lasts, so that one that comes and goes does not crowd out the rest.
+        """
         wording = level + "".join(c for c in text if not c.isdigit())
         before = self._conditions.get(source)
-        self._conditions[source] = wording
-        if before == wording or (before is None and level == "info"):
+        if before == wording:
             return
+        worse = before is None or _BAD.get(level, 0) > _BAD.get(self._levels[source], 0)
+        if not worse and time - self._logged.get(source, -math.inf) < QUIET:
+            return
+        self._conditions[source], self._levels[source] = wording, level
+        if before is None and level == "info":
+            return
+        self._logged[source] = time
         self._log.repeatable(time, level, source, text)
