@@ -14,14 +14,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import multiprocessing
 import os
 import shutil
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -41,6 +37,7 @@ from gr2_sim.demonstrator import FRAME_PERIOD, Demonstrator, Disturbance
 from gr2_sim.evaluation import KNOWN_ERRORS, ONE_THREAD
 from gr2_sim.settings import TRAINING, HeldOut, training_instruction, training_scene
 from gr2_sim.tasks import Task, UnknownTask, find_task, the_tasks
+from gr2_sim.workers import Work
 from gr2_sim.world import FAST_TIMESTEP, World
 
 SEEDS = 1_000_000
@@ -52,8 +49,6 @@ TRIES = 6
 RETRY = 100_000
 """From the seed of one try to that of the next. Looks and environments go by the seed's remainder, so demonstrations
 count up by one: in steps of TRIES, they would all have been of the same look."""
-DEATHS = 2
-"""Workers that may die over one demonstration before it is given up."""
 STAGING = ".staging"
 """Ending of the folder, beside that of the dataset, of demonstrations that are made but not stored yet."""
 
@@ -220,8 +215,13 @@ def record(
         if progress:
             progress(report.kept + len(store.ready), len(order.jobs()))
 
+    work = Work[Job, tuple[bool, list[str]]](_make, lambda job: (*job, store.staging), _prepare, order, workers)
     try:
-        make_all([job for job in store.queue if job not in store.ready], order, store.staging, workers, advance)
+        work.do(
+            [job for job in store.queue if job not in store.ready],
+            lambda job, outcome: advance(job, *outcome),
+            lambda job, why: advance(job, False, [f"{job[0]}, number {job[1]}: {why}"]),
+        )
     finally:
         store.flush(report)
     if not store.queue:
@@ -286,56 +286,6 @@ class Store:
             self.ready.discard(job)
         del self.queue[: len(jobs)]
         report.kept += len(jobs)
-
-
-def make_all(
-    jobs: Sequence[Job],
-    order: Order,
-    staging: Path,
-    workers: int,
-    advance: Callable[[Job, bool, list[str]], None],
-) -> None:
-    """Have demonstrations made by worker processes; one that dies is replaced, and its demonstration tried again."""
-    deaths: dict[Job, int] = defaultdict(int)
-    left = list(jobs)
-    while left:
-        dead = _make_until_a_worker_dies(left, order, staging, workers, advance)
-        for job in dead:
-            deaths[job] += 1
-            if deaths[job] >= DEATHS:
-                left.remove(job)
-                advance(job, False, [f"{job[0]}, number {job[1]}: its worker died {DEATHS} times"])
-
-
-def _make_until_a_worker_dies(
-    left: list[Job],
-    order: Order,
-    staging: Path,
-    workers: int,
-    advance: Callable[[Job, bool, list[str]], None],
-) -> set[Job]:
-    """Takes what is done off the list; the demonstrations that were being made when a worker died, if one did."""
-    context = multiprocessing.get_context("spawn")
-    waiting = list(reversed(left))
-    running: dict[Future[tuple[bool, list[str]]], Job] = {}
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare, initargs=(order,)) as pool:
-        try:
-            while waiting or running:
-                while waiting and len(running) < workers:  # no more than that, so that a death has few suspects
-                    job = waiting.pop()
-                    running[pool.submit(_make, *job, staging)] = job
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    kept, failures = future.result()
-                    job = running.pop(future)
-                    left.remove(job)
-                    advance(job, kept, failures)
-        except BrokenProcessPool:
-            return set(running.values())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return set()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

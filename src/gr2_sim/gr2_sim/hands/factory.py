@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gr2_policy.data.staging import load_episode
 from gr2_policy.data.writer import DatasetWriter
-
-DEATHS = 2
-"""Workers that may die over one clip before it is given up."""
+from gr2_sim.workers import Work
 
 Make = Callable[[int, Path], list[str]]
 """Runs in a worker: writes clip number n to a file, or does not; says in words what failed on the way."""
@@ -71,7 +65,6 @@ class Factory:
         self._staging.mkdir(parents=True, exist_ok=True)
         report = Report(self._writer.episodes, self._writer.episodes)
         self._queue, self._ready = list(numbers), {n for n in numbers if self.aside(n).exists()}
-        deaths: dict[int, int] = defaultdict(int)
 
         def advance(number: int, failures: list[str]) -> None:
             report.failures += failures
@@ -84,14 +77,12 @@ class Factory:
             if progress:
                 progress(report.kept + len(self._ready))
 
+        work = Work[int, list[str]](
+            self._make, lambda number: (number, self.aside(number)), self._prepare, self._about, workers
+        )
         left = [number for number in numbers if number not in self._ready]
         try:
-            while left:
-                for number in self._until_a_worker_dies(left, workers, advance):
-                    deaths[number] += 1
-                    if deaths[number] >= DEATHS:
-                        left.remove(number)
-                        advance(number, [f"clip {number}: its worker died {DEATHS} times"])
+            work.do(left, advance, lambda number, why: advance(number, [f"clip {number}: {why}"]))
         finally:
             self._store(report, 1)
         return report
@@ -111,29 +102,3 @@ class Factory:
             report.kept += len(row)
             if not self._queue:
                 return
-
-    def _until_a_worker_dies(
-        self, left: list[int], workers: int, advance: Callable[[int, list[str]], None]
-    ) -> set[int]:
-        """Takes what is done off the list; the clips that were being made when a worker died, if one did."""
-        context = multiprocessing.get_context("spawn")
-        waiting = list(reversed(left))
-        running: dict[Future[list[str]], int] = {}
-        with ProcessPoolExecutor(workers, context, initializer=self._prepare, initargs=(self._about,)) as pool:
-            try:
-                while waiting or running:
-                    while waiting and len(running) < workers:  # no more, so that a death has few suspects
-                        number = waiting.pop()
-                        running[pool.submit(self._make, number, self.aside(number))] = number
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        failures = future.result()
-                        number = running.pop(future)
-                        left.remove(number)
-                        advance(number, failures)
-            except BrokenProcessPool:
-                return set(running.values())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return set()
