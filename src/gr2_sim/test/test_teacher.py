@@ -96,6 +96,14 @@ def test_does_tasks_of_other_scenes(quick_world: World, task: str) -> None:
     assert not episode.failure
 
 
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_held_block_is_turned_without_being_lost(quick_world: World, seed: int) -> None:
+    config = RolloutConfig(time_limit=10.0, disturbed=0.25)
+    words, scene = "put the green block on the yellow block", f"table~simple~{seed}"
+    episode = Rollout(quick_world, Teacher(), config).run("stack_green_on_yellow", seed, words, scene)
+    assert episode.success, episode.detail
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["pour_blue_beaker_into_pan", "put_jar_lid_on_cream_jar", "open_sliding_lid"])
 def test_does_longer_tasks(quick_world: World, task: str) -> None:
