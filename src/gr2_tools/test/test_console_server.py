@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from gr2_tools.console import frames as frames_module
 from gr2_tools.console import server as module
 from gr2_tools.console.frames import Frames
 from gr2_tools.console.gate import Gate
@@ -184,6 +185,23 @@ def test_port_taken_takes_the_next_or_says_so(local: Served, monkeypatch: pytest
     monkeypatch.setattr(module, "PORTS_TRIED", 1)
     with pytest.raises(PortTaken, match=str(local.server.port)):
         ConsoleServer(local.gate, local.server._services, "127.0.0.1", local.server.port)
+
+
+def test_who_comes_after_a_while_does_not_get_a_frame_of_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module, "WANTED", 0.1)
+    frames = Frames()
+
+    async def visit() -> tuple[bytes, bytes]:
+        await frames.get(0)
+        frames.put({"number": 1}, b"")
+        soon = await frames.get(0)
+        await asyncio.sleep(0.2)
+        asyncio.get_running_loop().call_later(0.1, frames.put, {"number": 2}, b"")
+        return soon, await frames.get(0)
+
+    soon, later = asyncio.run(visit())
+    assert b'"number":1' in soon
+    assert b'"number":2' in later
 
 
 def test_frames_give_up_waiting() -> None:

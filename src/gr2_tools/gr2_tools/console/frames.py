@@ -37,8 +37,9 @@ class Frames:
     async def get(self, after: int) -> bytes:
         """The newest frame, once its number is not ``after``; empty if there has been none."""
         self._loop = asyncio.get_running_loop()
+        old = not self.wanted  # then none has been made since somebody last asked
         self._asked = time.monotonic()
-        if self._number == after or not self._newest:
+        if self._number == after or not self._newest or old:
             future = self._loop.create_future()
             self._waiting.add(future)
             try:
