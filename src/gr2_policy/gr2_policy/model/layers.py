@@ -16,6 +16,20 @@ class LayerCache(Protocol):
         """Store those of new tokens (B, heads, n, d) and return all so far (B, heads, length + n, d)."""
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention (B, heads, n, d), with the fused kernel of PyTorch where that is the faster one.
+
+    It is not for bfloat16 on a processor while gradients are wanted: there its forward pass takes several times as long
+    as what is written out here.
+    """
+    if not (query.requires_grad and query.device.type == "cpu" and query.dtype == torch.bfloat16):
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        scores = scores + torch.zeros(mask.shape, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1, dtype=scores.dtype) @ value
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with an optional key-value cache."""
 
@@ -46,7 +60,7 @@ class SelfAttention(nn.Module):
             key, value = cache.extend(key, value)
         if last is not None:
             query, mask = query[:, :, -last:], mask[-last:] if mask is not None else None
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = attend(query, key, value, mask)
         return self.out(mixed.transpose(1, 2).reshape(batch, -1, width))
 
 
@@ -74,7 +88,7 @@ class FeedForward(nn.Sequential):
     """Two linear layers with four times the width between them."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
 
 class Block(nn.Module):

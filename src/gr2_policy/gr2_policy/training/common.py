@@ -140,11 +140,13 @@ def open_stores(
             dataset = Dataset(Path(source.folder))
             line = bar.add_task(f"tokens of {source.folder}", total=len(dataset), words="")
 
-            def progress(done: int, _total: int, line: Any = line) -> None:
-                bar.update(line, completed=done)
+            def progress(done: int, total: int, line: Any = line) -> None:
+                bar.update(line, completed=done, total=total)
 
-            stores.append(tokenise(dataset, tokenizer, transforms, device, progress))
-            bar.update(line, completed=len(dataset))
+            wanted = (source.tasks, source.episodes_per_task)
+            stores.append(tokenise(dataset, tokenizer, transforms, device, progress, *wanted))
+            whole = next(task.total for task in bar.tasks if task.id == line)
+            bar.update(line, completed=whole)
     tokenizer.to("cpu")
     return stores
 

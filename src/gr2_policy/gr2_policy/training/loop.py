@@ -28,7 +28,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gr2_policy.training.settings import Settings
-from gr2_policy.training.state import RunState, fingerprint, load_state, pack_optimiser, save_state, unpack_optimiser
+from gr2_policy.training.state import (
+    RunState,
+    StateError,
+    fingerprint,
+    load_state,
+    pack_optimiser,
+    save_state,
+    unpack_optimiser,
+)
 
 _AHEAD = 2  # batches made in advance
 _USUAL_OVER = 200  # steps whose gradient norms say what is usual
@@ -114,6 +122,7 @@ def train(
     report: Callable[[Progress], None] | None = None,
     minutes: float = math.inf,
     cpu: bool = False,
+    reschedule: bool = False,
 ) -> Outcome:
     """Train until the schedule's end, a signal, or the end of the time.
 
@@ -124,12 +133,13 @@ def train(
         report: called with figures.
         minutes: time after which the state is saved and the loop left.
         cpu: use the processor even where there is a GPU.
+        reschedule: a run that goes on may have other steps or learning rates than before, longer or shorter.
 
     Raises:
-        StateError: the folder holds another run.
+        StateError: the folder holds another run, or one with another schedule that may not change.
         TrainingDiverged: a loss or gradient is not finite; the last state stays as it was.
     """
-    return _Loop(stage, settings, folder, report or (lambda _: None), minutes, cpu).run()
+    return _Loop(stage, settings, folder, report or (lambda _: None), minutes, cpu, reschedule).run()
 
 
 class _Loop:
@@ -141,6 +151,7 @@ class _Loop:
         report: Callable[[Progress], None],
         minutes: float,
         cpu: bool,
+        reschedule: bool,
     ) -> None:
         self.stage, self.settings, self.folder, self.report = stage, settings, folder, report
         self.deadline = time.monotonic() + 60.0 * minutes
@@ -158,9 +169,11 @@ class _Loop:
         }
         self.usual: deque[float] = deque(maxlen=_USUAL_OVER)
         self.skipped = 0
-        kept = {k: v for k, v in asdict(settings).items() if not k.endswith("_every") and k != "compile"}
+        kept = {
+            k: v for k, v in asdict(settings).items() if not k.endswith("_every") and k not in ("compile", "schedule")
+        }
         self.fingerprint = fingerprint(stage.name, stage.identity, kept)
-        self._take_up(module, optimiser)
+        self._take_up(module, optimiser, reschedule)
         self.plain = module
         wrapped = torch.compile(module) if settings.compile else module
         self.module, self.optimiser = self.accelerator.prepare(wrapped, optimiser)
@@ -263,14 +276,21 @@ class _Loop:
             tensors |= {f"ema.{name}": value for name, value in self.average.items()}
             inner = getattr(self.optimiser, "optimizer", self.optimiser)
             tensors |= pack_optimiser(inner, self.names)
-            kept = {"usual": list(self.usual), "skipped": self.skipped, "figures": figures}
+            schedule = asdict(self.settings.schedule)
+            kept = {"usual": list(self.usual), "skipped": self.skipped, "figures": figures, "schedule": schedule}
             save_state(self.folder, RunState(self.step, tensors, self.fingerprint, kept))
         self.accelerator.wait_for_everyone()
 
-    def _take_up(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    def _take_up(self, module: nn.Module, optimiser: torch.optim.Optimizer, reschedule: bool) -> None:
         state = load_state(self.folder, self.fingerprint)
         if state is None:
             return
+        before, now = state.figures["schedule"], asdict(self.settings.schedule)
+        if before != now and not reschedule:
+            differ = ", ".join(f"{name} {before[name]}, now {now[name]}" for name in now if before[name] != now[name])
+            raise StateError(
+                f"{self.folder} holds a run with another schedule ({differ}); --reschedule goes on with it"
+            )
         self.step = state.step
         module.load_state_dict(_under("model.", state.tensors))
         self.average = {name: value.clone() for name, value in _under("ema.", state.tensors).items()}

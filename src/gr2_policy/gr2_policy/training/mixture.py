@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from gr2_policy.data.writer import DatasetError
 from gr2_policy.training.settings import Source
-from gr2_policy.training.tokens import TokenStore, Window
+from gr2_policy.training.tokens import TokenStore, Window, chosen
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,12 @@ class Mixture:
                 )
             self._strides.append(round(stride))
             span = (timesteps - 1) * round(stride)
-            chosen = [i for i in _chosen(source, store) if store.episodes[i].length > span]
-            if not chosen:
+            asked = chosen(store.episodes, source.tasks, source.episodes_per_task)
+            usable = [i for i in asked if store.episodes[i].length > span]
+            if not usable:
                 raise DatasetError(f"{source.folder} has no episode of more than {span} frames that was asked for")
-            self._episodes.append(np.array(chosen))
-            self._ends.append(np.cumsum([store.episodes[i].length - span for i in chosen]))
+            self._episodes.append(np.array(usable))
+            self._ends.append(np.cumsum([store.episodes[i].length - span for i in usable]))
 
     @property
     def windows(self) -> int:
@@ -88,15 +88,3 @@ class Mixture:
         """For messages."""
         episode = self.stores[picked.source].episodes[picked.episode]
         return f"episode {episode.number} ('{episode.instruction}') from frame {picked.start} of source {picked.source}"
-
-
-def _chosen(source: Source, store: TokenStore) -> list[int]:
-    counts: dict[str, int] = defaultdict(int)
-    chosen = []
-    for index, episode in enumerate(store.episodes):
-        if source.tasks and episode.task not in source.tasks:
-            continue
-        counts[episode.task] += 1
-        if not source.episodes_per_task or counts[episode.task] <= source.episodes_per_task:
-            chosen.append(index)
-    return chosen

@@ -27,6 +27,7 @@ from gr2_policy.training.loop import Part
 
 _COLOURED = 58  # difference of the largest and smallest channel from which a pixel counts as strongly coloured
 _MEMORY = 2_000_000_000  # bytes of frames that are kept: decoding a video again for every frame would be dear
+_SIDE_BY_SIDE, _STAY = 8, 32  # so many episodes are drawn from for so many steps: a new one to decode every fourth step
 _WHOLE_FROM = 0.9  # share of the steps after which whole frames are used
 
 
@@ -121,8 +122,8 @@ class TokenizerStage:
         for index in indices:
             random = np.random.default_rng((self._seed, step, index))
             source = int(random.choice(len(self._datasets), p=self._weights))
-            # few episodes a step, many frames of each: decoding a video for one frame would be dear
-            block = np.random.default_rng((self._seed, step // 8, index % 8))
+            # few episodes at a time, many frames of each: decoding a video for one frame would be dear
+            block = np.random.default_rng((self._seed, step // _STAY, index % _SIDE_BY_SIDE))
             number = int(block.integers(len(self._datasets[source])))
             frames = self._frames(source, number)
             view = sorted(frames)[int(random.integers(len(frames)))]

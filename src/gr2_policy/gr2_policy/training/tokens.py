@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -66,6 +67,13 @@ class Window:
     instruction: str
 
 
+class Labelled(Protocol):
+    """An episode of which the task is known."""
+
+    @property
+    def task(self) -> str: ...
+
+
 def store_folder(dataset: Path, tokenizer: VqGan) -> Path:
     """Where the tokens of a dataset lie."""
     return dataset.with_name(f"{dataset.name}.tokens-{tokenizer.identity()[:12]}")
@@ -77,6 +85,8 @@ def tokenise(
     transforms: Transforms,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
+    tasks: Collection[str] = (),
+    per_task: int = 0,
 ) -> TokenStore:
     """The store of a dataset, of all its views, made as far as it is not there.
 
@@ -86,6 +96,8 @@ def tokenise(
         transforms: say how images are resized.
         device: to encode on.
         progress: called with the episodes done and all.
+        tasks: whose episodes must be there; empty: those of all.
+        per_task: so many of each task must be there, the first ones; 0: all.
 
     Raises:
         DatasetError, VideoError: the dataset is damaged or lacks a view of the transforms.
@@ -97,14 +109,28 @@ def tokenise(
         raise DatasetError(f"{dataset.folder} has no images of {', '.join(lacking)}")
     manifest = _manifest(folder, tokenizer, transforms, dataset)
     tokenizer = tokenizer.to(device)
-    done = len(manifest["episodes"])
-    while done < len(dataset):
-        batch = range(done, min(done + _EPISODES, len(dataset)))
+    there = {item["number"] for item in manifest["episodes"]}
+    wanted = [dataset.episodes[index].number for index in chosen(dataset.episodes, tasks, per_task)]
+    missing = [number for number in wanted if number not in there]
+    for begin in range(0, len(missing), _EPISODES):
+        batch = missing[begin : begin + _EPISODES]
         manifest = _add_shard(folder, manifest, dataset, batch, tokenizer, transforms, device)
-        done = batch.stop
         if progress:
-            progress(done, len(dataset))
+            progress(len(wanted) - len(missing) + begin + len(batch), len(wanted))
     return TokenStore(folder)
+
+
+def chosen(episodes: Iterable[Labelled], tasks: Collection[str] = (), per_task: int = 0) -> list[int]:
+    """Indices of the episodes of some tasks, all if none are named; of each the first ``per_task``, all if 0."""
+    counts: Counter[str] = Counter()
+    indices = []
+    for index, episode in enumerate(episodes):
+        if tasks and episode.task not in tasks:
+            continue
+        counts[episode.task] += 1
+        if not per_task or counts[episode.task] <= per_task:
+            indices.append(index)
+    return indices
 
 
 def _manifest(folder: Path, tokenizer: VqGan, transforms: Transforms, dataset: Dataset) -> dict[str, Any]:
@@ -120,9 +146,8 @@ def _manifest(folder: Path, tokenizer: VqGan, transforms: Transforms, dataset: D
     if path.exists():
         manifest = json.loads(path.read_text(encoding="utf-8"))
         same = {key: manifest[key] for key in about} == about
-        known = dataset.episodes[: len(manifest["episodes"])]
-        told = [(item["number"], item["length"], item["instruction"]) for item in manifest["episodes"]]
-        if same and told == [(info.number, info.length, info.instruction) for info in known]:
+        known = {(info.number, info.length, info.instruction) for info in dataset.episodes}
+        if same and all((e["number"], e["length"], e["instruction"]) in known for e in manifest["episodes"]):
             return dict(manifest)
         for old in folder.glob("shard-*.safetensors"):
             old.unlink()
@@ -133,7 +158,7 @@ def _add_shard(
     folder: Path,
     manifest: dict[str, Any],
     dataset: Dataset,
-    numbers: range,
+    numbers: Sequence[int],
     tokenizer: VqGan,
     transforms: Transforms,
     device: torch.device,
@@ -194,7 +219,8 @@ class TokenStore:
         path = folder / MANIFEST
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            self.episodes = [TokenisedEpisode(**item) for item in manifest["episodes"]]
+            episodes = [TokenisedEpisode(**item) for item in manifest["episodes"]]
+            self.episodes = sorted(episodes, key=lambda episode: episode.number)  # whatever the order they were made in
             self.fps, self.horizon = int(manifest["fps"]), int(manifest["horizon"])
             self.tokenizer, self.views = str(manifest["tokenizer"]), tuple(manifest["views"])
             self.robot_id = str(manifest["robot_id"])

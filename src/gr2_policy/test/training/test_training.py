@@ -34,7 +34,7 @@ from gr2_policy.training.recipe import load_recipe
 from gr2_policy.training.settings import Schedule, Settings, Source
 from gr2_policy.training.state import StateError, load_state
 from gr2_policy.training.tokenizer_stage import TokenizerStage
-from gr2_policy.training.tokens import TokenStore, store_folder, tokenise
+from gr2_policy.training.tokens import TokenStore, encode, store_folder, tokenise
 
 CPU = torch.device("cpu")
 RECIPE = load_recipe("nano")
@@ -226,6 +226,17 @@ def test_another_run_in_the_folder_is_refused(dataset: Dataset, tokenizer: VqGan
         load_state(tmp_path, "any")
 
 
+def test_another_schedule_is_refused_unless_it_is_meant(dataset: Dataset, tokenizer: VqGan, tmp_path: Path) -> None:
+    train(policy_stage(dataset, tokenizer, "pretrain"), settings(4), tmp_path, cpu=True)
+    with pytest.raises(StateError, match="steps 4, now 6"):
+        train(policy_stage(dataset, tokenizer, "pretrain"), settings(6), tmp_path, cpu=True)
+    words: list[Progress] = []
+    longer = settings(6)
+    train(policy_stage(dataset, tokenizer, "pretrain"), longer, tmp_path, words.append, cpu=True, reschedule=True)
+    assert [word.step for word in words] == [5, 6]
+    train(policy_stage(dataset, tokenizer, "pretrain"), longer, tmp_path, cpu=True)  # which is its own from then on
+
+
 def test_the_tokenizer_learns_and_goes_on(dataset: Dataset, tmp_path: Path) -> None:
     def stage() -> TokenizerStage:
         torch.manual_seed(0)
@@ -312,6 +323,25 @@ def test_an_interrupted_tokenisation_goes_on(
         tokenise(dataset, other, Transforms.of(CONFIG), CPU, stop)
     assert len(TokenStore(store_folder(dataset.folder, other)).episodes) == 4
     assert len(tokenise(dataset, other, Transforms.of(CONFIG), CPU).episodes) == 6
+
+
+def test_only_what_is_asked_for_becomes_tokens(dataset: Dataset) -> None:
+    torch.manual_seed(2)
+    other = VqGan(CONFIG.tokenizer).freeze()
+    told: list[tuple[int, int]] = []
+    transforms = Transforms.of(CONFIG)
+    store = tokenise(dataset, other, transforms, CPU, lambda *at: told.append(at), ("task_1",), 2)
+    assert [episode.number for episode in store.episodes] == [1, 3]
+    assert told == [(2, 2)]
+    store = tokenise(dataset, other, transforms, CPU, lambda *at: told.append(at))
+    assert [episode.number for episode in store.episodes] == list(range(6))
+    assert told[1:] == [(6, 6)]
+    np.testing.assert_array_equal(
+        store.window(3, 0, 2, 1).tokens, tokenise(dataset, other, transforms, CPU).window(3, 0, 2, 1).tokens
+    )
+    frames = dataset.read(0).images
+    expected = encode(other, np.stack([transforms.resize(frames[view][5]) for view in store.views])[None], CPU)
+    np.testing.assert_array_equal(store.window(0, 5, 1, 1).tokens, expected)
 
 
 def test_the_mixture_draws_as_it_should(dataset: Dataset, tokenizer: VqGan) -> None:
