@@ -137,10 +137,12 @@ def _curves(draw: ImageDraw.ImageDraw, curves: Mapping[str, Sequence[tuple[float
     for number, (label, colour, points) in enumerate(shown):
         base = top + (number + 1) * each - 6
         height = each - 24
-        peak = max(1e-6, max(value for _, value in points))
-        draw.line([(left, base), (right, base)], (44, 51, 61))
+        low = min(0.0, min(value for _, value in points))
+        scale = height / max(1e-6, max(value for _, value in points) - low)
+        zero = base + low * scale
+        draw.line([(left, zero), (right, zero)], (44, 51, 61))
         draw.text((left, base - each + 6), f"{label}  {points[-1][1]:.1f}", colour, font(14))
-        line = [(right - ago / span * (right - left), base - value / peak * height) for ago, value in points]
+        line = [(right - ago / span * (right - left), zero - value * scale) for ago, value in points]
         if len(line) > 1:
             draw.line(line, colour, 2)
 

@@ -74,7 +74,7 @@ def write_run(path: Path, seconds: float = 1.0, imagined: bool = True) -> Path:
         put("/head_camera/camera_info", tick, info)
         if imagined:
             put("/imagination/head", tick, image(200))
-            put("/imagination/surprise", tick, Surprise(camera="head", score=float(tick)))
+            put("/imagination/surprise", tick, Surprise(camera="head", score=float(tick), settled=True))
         put("/joint_states", tick, JointState(name=list(ROBOT.joint_names), position=ROBOT.configurations["ready"]))
         put("/sim/truth", tick, SceneTruth(scene="table"))
         status = WbcStatus(state_name="TRACKING", reason="following", active_sequence=tick, chunk_remaining=0.9)
