@@ -134,13 +134,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each case (default: %(default)s)")
     parser.add_argument("--domain", type=int, default=80, help="ROS domain (default: %(default)s)")
     parser.add_argument("--image", type=int, default=256, help="edge of the camera images [pixel]")
+    parser.add_argument("--policy", default="teacher", help="gr2 imagines, too (default: %(default)s)")
     parser.add_argument("--json", type=Path, default=None, help="write the report here too")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     size = {"image_width": args.image, "image_height": args.image}
-    values = stack.defaults(stack.SIMULATION) | {"policy": "teacher"} | size
+    values = stack.defaults(stack.SIMULATION) | {"policy": args.policy} | size
     env = dict(os.environ) | {"ROS_DOMAIN_ID": str(args.domain)}
     results: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
         finally:
             director.close()
             supervisor.stop()
-    report = {"machine": machine(), "image": args.image, "cases": {}}
+    report = {"machine": machine(), "image": args.image, "policy": args.policy, "cases": {}}
     print(f"{'':22}{'missed':>9}{'cycle p50':>12}{'p99':>10}{'console':>12}{'frames':>10}")
     for case in CASES:
         missed, p50, p99, share, frames = (float(np.median(column)) for column in zip(*results[case], strict=True))
