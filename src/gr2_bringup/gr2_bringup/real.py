@@ -120,7 +120,7 @@ def run_stack(args: argparse.Namespace, nodes: list[stack.Node], folder: Path, s
     with entered as director:
         try:
             supervisor.start()
-            code = direct(args, director, folder)
+            code = direct(args, director, folder, "gr2 real")
         except KeyboardInterrupt:
             code = INTERRUPTED if args.instruction and not args.keep else code
         finally:

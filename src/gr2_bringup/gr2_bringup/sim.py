@@ -224,12 +224,14 @@ def run_stack(args: argparse.Namespace, values: Mapping[str, object], folder: Pa
     return code
 
 
-def direct(args: argparse.Namespace, director, folder: Path) -> int:  # type: ignore[no-untyped-def]
+def direct(  # type: ignore[no-untyped-def]
+    args: argparse.Namespace, director, folder: Path, verb: str = "gr2 sim"
+) -> int:
     """Say the instruction and wait for the referee; without one, pass on what the user types."""
     start = time.monotonic()
     if not director.wait_until(director.ready, READY_TIMEOUT):
         raise StackEnded(f"the stack is not ready after {READY_TIMEOUT:.0f} s: {director.not_ready_because()}")
-    print(f"gr2 sim: ready after {time.monotonic() - start:.1f} s (ROS domain {args.domain})", flush=True)
+    print(f"{verb}: ready after {time.monotonic() - start:.1f} s (ROS domain {args.domain})", flush=True)
     code = SUCCESS
     if args.instruction:
         director.say(args.instruction)
@@ -237,7 +239,7 @@ def direct(args: argparse.Namespace, director, folder: Path) -> int:  # type: ig
         if not args.keep:
             return code
     print(
-        'gr2 sim: up until Ctrl-C. Type an instruction, or elsewhere:  ./gr2 say "open the drawer"',
+        f'{verb}: up until Ctrl-C. Type an instruction, or elsewhere:  ./gr2 say "open the drawer"',
         flush=True,
     )
     try:
