@@ -1,7 +1,8 @@
 """Makes a loaded model as fast as its device can run it. This is the one place that decides how.
 
-What is chosen for each device, and the measurements behind it, are in docs/model.md, "Speed". Tokens never depend on
-it: the image tokenizer's encoder always runs in float32, as it did when the training data was tokenised.
+What is chosen for each device, and the measurements behind it, are in docs/model.md, "Speed". Tokens hardly depend on
+it: the image tokenizer's encoder runs in float32, as it did when the training data was tokenised. Only with bfloat16 on
+a processor it does not, and one token in a hundred becomes another one, fewer than by noise of one grey level.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gr2_policy.model.config import ConfigError
 from gr2_policy.model.gr2 import GR2
 from gr2_policy.model.stepping import GraphStepper
 
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
+_WIDE = 512  # width of the trunk from which bfloat16 pays on a processor
+_HALF_OUT = ("qkv", "0")  # layers whose output only feeds attention or the second layer of a feed-forward part
 
 
 class UnsupportedPrecision(ConfigError):
@@ -50,6 +54,34 @@ class QuantisedLinear(nn.Module):
         return cast(Tensor, torch.ops.quantized.linear_dynamic(x, self._packed, self._narrow))
 
 
+class MatrixUnitLinear(nn.Module):
+    """A linear layer for a processor with a matrix unit (AMX): bfloat16 for many tokens, int8 for few.
+
+    Many tokens are bound by arithmetic, where the unit is several times faster; the two tokens of a step of imagination
+    are bound by reading the weights, and int8 has half as many bytes.
+
+    Args:
+        linear: what it stands in for.
+        half: many tokens leave in bfloat16, for a next layer that takes it; else in float32.
+    """
+
+    FEW = 32  # tokens
+
+    def __init__(self, linear: nn.Linear, half: bool) -> None:
+        super().__init__()
+        self.for_few = QuantisedLinear(linear)
+        self.in_features, self.out_features, self._half = linear.in_features, linear.out_features, half
+        self.register_buffer("weight", linear.weight.detach().bfloat16(), persistent=False)
+        self.register_buffer("bias", linear.bias.detach().bfloat16(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        if x.numel() <= self.FEW * self.in_features:
+            return cast(Tensor, self.for_few(x.float()))
+        made = functional.linear(x.bfloat16(), self.weight, self.bias)
+        return made if self._half else made.float()
+
+
 def default_device() -> torch.device:
     """The first GPU, or the processor where there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -57,7 +89,14 @@ def default_device() -> torch.device:
 
 def default_precision(model: GR2, device: torch.device) -> str:
     """What ``auto`` stands for: what was measured to be fastest at no loss that matters."""
-    return "bfloat16" if device.type == "cuda" else "int8"
+    if device.type == "cuda":
+        return "bfloat16"
+    return "bfloat16" if has_matrix_unit() and model.config.trunk.width >= _WIDE else "int8"
+
+
+def has_matrix_unit() -> bool:
+    """Whether this processor multiplies bfloat16 matrices by itself (AMX)."""
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def prepare_for_inference(
@@ -74,9 +113,9 @@ def prepare_for_inference(
     Args:
         model: with the weights that it is to run with.
         device: ``cpu``, ``cuda``, ``cuda:1`` ...; ``auto`` is the first GPU, or the processor where there is none.
-        precision: of the trunk and the action head: ``float32``; ``bfloat16`` (GPU only); ``int8`` weights and products
-            (processor only); ``auto``: the measured default, see :func:`default_precision`. The tokenizer is float32
-            whatever is said here.
+        precision: of the trunk and the action head: ``float32``; ``bfloat16`` (GPU, or a processor with AMX, there
+            of the tokenizer's encoder, too); ``int8`` weights and products (processor only); ``auto``: the measured
+            default, see :func:`default_precision`.
         compiled: GPU only: compile the step of imagination before it is recorded as a CUDA graph. Fewer kernels, but
             the first frame takes a minute.
 
@@ -93,18 +132,22 @@ def prepare_for_inference(
         raise UnsupportedPrecision(f"the device {target} is not there: this torch finds no GPU")
     if precision == "auto":
         precision = default_precision(model, target)
-    allowed = ("float32", "bfloat16") if target.type == "cuda" else ("float32", "int8")
+    allowed = ["float32", "bfloat16"] if target.type == "cuda" else ["float32", "int8"]
+    if target.type == "cpu" and has_matrix_unit():
+        allowed.append("bfloat16")
     if precision not in allowed:
         raise UnsupportedPrecision(f"{precision} does not run on {target.type}; what does: {', '.join(allowed)}")
     model.eval().requires_grad_(False).to(target)
     model.tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     codes = model.tokenizer.codebook.lookup(torch.arange(model.config.tokenizer.codebook_size, device=target))
-    if precision == "bfloat16":
+    if precision == "bfloat16" and target.type == "cuda":
         _to_bfloat16(model)
     model.embedding.tabulate(codes)
-    if precision == "int8":
+    if target.type == "cpu" and precision != "float32":
         for part in (model.trunk, model.action_head.decoder) if model.config.action else (model.trunk,):
-            _quantise(part)
+            _replace_linears(part, precision)
+    if precision == "bfloat16" and target.type == "cpu":
+        model.tokenizer.serve_in(torch.bfloat16)
     if target.type == "cuda":
         layout = model.layout
         capacity = model.config.timesteps * layout.timestep
@@ -119,13 +162,15 @@ def _to_bfloat16(model: GR2) -> None:
             child.to(torch.bfloat16)
 
 
-def _quantise(module: nn.Module) -> None:
+def _replace_linears(module: nn.Module, precision: str) -> None:
     """Replace all linear layers inside."""
     for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
+        if not isinstance(child, nn.Linear):
+            _replace_linears(child, precision)
+        elif precision == "int8":
             setattr(module, name, QuantisedLinear(child))
         else:
-            _quantise(child)
+            setattr(module, name, MatrixUnitLinear(child, name in _HALF_OUT))
 
 
 def step_bytes(model: GR2) -> int:

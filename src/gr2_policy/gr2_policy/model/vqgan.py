@@ -7,6 +7,7 @@ change in the picture then does not change in the tokens (:func:`flip_rate` meas
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -144,6 +145,11 @@ class VqGan(nn.Module):
         self.encoder = Encoder(config)
         self.codebook = Codebook(config)
         self.decoder = Decoder(config)
+        self._serving: nn.Module | None = None  # a copy of the encoder, to be served with
+
+    def serve_in(self, dtype: torch.dtype) -> None:
+        """Encode in another precision from now on; what this tokenizer is (:meth:`identity`) stays the same."""
+        self._serving = copy.deepcopy(self.encoder).to(dtype)
 
     def forward(self, images: Tensor, quantise: bool = True) -> Reconstruction:
         """For training; ``quantise`` as in :class:`gr2_policy.model.codebook.Codebook`."""
@@ -157,8 +163,9 @@ class VqGan(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Images to tokens, always in the precision of the weights, whatever autocast is on."""
         with torch.autocast(images.device.type, enabled=False):
-            dtype = next(self.encoder.parameters()).dtype
-            grid = functional.normalize(self.encoder(images.to(dtype)), dim=1)
+            encoder = self._serving or self.encoder
+            grid = encoder(images.to(next(encoder.parameters()).dtype))
+            grid = functional.normalize(grid.to(next(self.encoder.parameters()).dtype), dim=1)
             vectors = grid.permute(0, 2, 3, 1).reshape(-1, grid.shape[1])
             return self.codebook.nearest(vectors).view(len(images), -1)
 

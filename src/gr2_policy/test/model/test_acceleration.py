@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from gr2_policy.model.acceleration import (
+    MatrixUnitLinear,
     QuantisedLinear,
     UnsupportedPrecision,
     _to_bfloat16,
     default_precision,
+    has_matrix_unit,
     prepare_for_inference,
     step_bytes,
 )
@@ -103,12 +105,45 @@ def test_int8_reads_a_quarter_of_the_weights(model: GR2) -> None:
 def test_what_cannot_be_had_is_refused_by_name(model: GR2) -> None:
     with pytest.raises(UnsupportedPrecision, match="float8"):
         prepare_for_inference(model, "cpu", "float8")
-    with pytest.raises(UnsupportedPrecision, match="float32, int8"):
-        prepare_for_inference(model, "cpu", "bfloat16")
+    if not has_matrix_unit():
+        with pytest.raises(UnsupportedPrecision, match="float32, int8"):
+            prepare_for_inference(model, "cpu", "bfloat16")
     if not torch.cuda.is_available():
         with pytest.raises(UnsupportedPrecision, match="no GPU"):
             prepare_for_inference(model, "cuda")
     assert default_precision(model, torch.device("cuda")) == "bfloat16"
+
+
+def test_a_matrix_unit_is_used_where_it_pays(
+    model: GR2, batch: Batch, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor without one runs bfloat16 too, only slowly: the numbers can be tested anywhere."""
+    cpu = torch.device("cpu")
+    monkeypatch.setattr("gr2_policy.model.acceleration.has_matrix_unit", lambda: False)
+    assert default_precision(model, cpu) == "int8"
+    monkeypatch.setattr("gr2_policy.model.acceleration.has_matrix_unit", lambda: True)
+    assert default_precision(model, cpu) == "int8"  # too narrow
+    monkeypatch.setattr("gr2_policy.model.acceleration._WIDE", 64)
+    assert default_precision(model, cpu) == "bfloat16"
+    plain, tokens = _chunk(model, batch, 2), model.tokenizer.encode(images)
+    identity = model.tokenizer.identity()
+    prepared = prepare_for_inference(model, cpu)
+    error = (_chunk(prepared, batch, 2) - plain)[..., :6]
+    assert 0.0 < float(error.square().mean().sqrt()) < 0.05 * float(plain[..., :6].square().mean().sqrt())
+    assert _imagined(prepared, batch).shape == (2, 2, 2, 16)
+    assert float((prepared.tokenizer.encode(images) == tokens).float().mean()) > 0.9
+    assert prepared.tokenizer.identity() == identity
+
+
+def test_many_tokens_and_few_go_different_ways() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 32)
+    layer = MatrixUnitLinear(linear, half=True)
+    few, many = torch.randn(2, 1, 64), torch.randn(2, 40, 64)
+    assert torch.equal(layer(few), QuantisedLinear(linear)(few))
+    assert layer(many).dtype == torch.bfloat16
+    assert MatrixUnitLinear(linear, half=False)(many).dtype == torch.float32
+    assert (layer(many).float() - linear(many)).norm() < 0.01 * linear(many).norm()
 
 
 def _static(model: GR2, compiled: bool = False) -> StaticStepper:
