@@ -66,6 +66,8 @@ class MatrixUnitLinear(nn.Module):
     """
 
     FEW = 32  # tokens
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, linear: nn.Linear, half: bool) -> None:
         super().__init__()
