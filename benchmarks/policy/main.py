@@ -17,7 +17,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from benchmarks.report import machine, write_json
 from rich.console import Console
 from rich.table import Table
 
-from gr2_policy.model.acceleration import PRECISIONS, default_device, default_precision, step_bytes
+from gr2_policy.model.acceleration import PRECISIONS, default_device, step_bytes
 from gr2_policy.model.config import SIZES, load_size
 
 FIGURES = ("chunk_p50_ms", "chunk_p99_ms", "imagine_ms_per_frame", "memory_mb", "floor_ratio")
@@ -58,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     device = default_device() if args.device == "auto" else torch.device(args.device)
     torch.set_num_threads(args.threads)
     overrides = {name: yaml.safe_load(value) for name, value in (item.split("=", 1) for item in args.set)}
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    ceilings = measure_ceilings(device, dtype, args.quick)
+    of = cache(lambda dtype: measure_ceilings(device, dtype, args.quick))  # of a precision
+    ceilings = of(torch.bfloat16 if device.type == "cuda" else torch.float32)
     Subject(load_size("nano"), device, "auto", False)  # loads libraries, so that no size is charged for them
     report: dict[str, Any] = {
         "machine": machine() | {"device": str(device), "threads": args.threads, "torch": torch.__version__},
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     }
     try:
         for size in args.sizes.split(","):
-            report["sizes"][size] = measure(size, overrides, device, ceilings, args)
+            report["sizes"][size] = measure(size, overrides, device, of, args)
     except PeerFailed as error:
         print(f"gr2 bench policy: {error}", file=sys.stderr)
         return 1
@@ -81,11 +83,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(
-    size: str, overrides: dict[str, Any], device: torch.device, ceilings: Ceilings, args: argparse.Namespace
+    size: str,
+    overrides: dict[str, Any],
+    device: torch.device,
+    of: Callable[[torch.dtype], Ceilings],
+    args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """All figures of one size."""
+    """All figures of one size, against the ceilings of its precision (int8's: those of float32)."""
     config = load_size(size, overrides)
     subject = Subject(config, device, args.precision, args.compiled)
+    ceilings = of(torch.bfloat16 if subject.precision == "bfloat16" else torch.float32)
     rounds, count = (1, 4) if args.quick else (args.rounds, 3 * (config.timesteps - 2))
     passes = 4 if args.quick else 24
     with ExitStack() as stack:
@@ -107,7 +114,7 @@ def measure(
             for peer in peers:
                 peer.generate(4 if args.quick else 24)
             decoding.append(subject.decode())
-    report = figures(subject, ceilings, args) | {"decode_ms": 1e3 * float(np.median(decoding))}
+    report = figures(subject, ceilings) | {"decode_ms": 1e3 * float(np.median(decoding))}
     report["imagine_ms_per_frame"] += report["decode_ms"]
     report["ratio"] = ratios(subject, peers, act)
     if act is not None:
@@ -131,7 +138,7 @@ def times(name: str, wall: list[float], cpu: list[float]) -> dict[str, float]:
     }
 
 
-def figures(subject: Subject, ceilings: Ceilings, args: argparse.Namespace) -> dict[str, Any]:
+def figures(subject: Subject, ceilings: Ceilings) -> dict[str, Any]:
     """Of ours; ``floor_ratio`` is the time of a pass over that of reading the weights it needs.
 
     Shares and ratios take the thread's processor time where there is one thread, else the time on the wall.
@@ -144,9 +151,8 @@ def figures(subject: Subject, ceilings: Ceilings, args: argparse.Namespace) -> d
     chunk = times("chunk", subject.chunks, subject.chunk_cpu)
     clock = "cpu_p50_ms" if alone(subject.device) else "p50_ms"
     seconds = 1e-3 * one_pass[f"pass_{clock}"]
-    precision = default_precision(subject.model, subject.device) if args.precision == "auto" else args.precision
     return {
-        "precision": precision,
+        "precision": subject.precision,
         **chunk,
         "chunks": len(subject.chunks),
         "chunk_gflop": 1e-9 * subject.flops,

@@ -13,7 +13,7 @@ import torch
 from benchmarks.policy.ceilings import clock
 from torch.utils.flop_counter import FlopCounterMode
 
-from gr2_policy.model.acceleration import prepare_for_inference
+from gr2_policy.model.acceleration import default_precision, prepare_for_inference
 from gr2_policy.model.config import ModelConfig
 from gr2_policy.model.gr2 import GR2
 from gr2_policy.model.streaming import Stream, StreamingConfig
@@ -51,6 +51,7 @@ class Subject:
         device, precision, compiled: as for :func:`gr2_policy.model.acceleration.prepare_for_inference`.
 
     Attributes:
+        precision: what runs, ``auto`` resolved.
         chunks, chunk_cpu: times to chunk so far, of the clock on the wall and of this thread on the processor [s].
         tokens, token_cpu: times of one pass of imagination so far, likewise.
         flops: of one chunk in the middle of a window.
@@ -66,7 +67,8 @@ class Subject:
         self.model = GR2(config).eval()
         self.weights = sum(value.numel() * value.element_size() for value in self.model.parameters())
         self.flops = self._count_flops()
-        prepare_for_inference(self.model, device, precision, compiled)
+        self.precision = default_precision(self.model, device) if precision == "auto" else precision
+        prepare_for_inference(self.model, device, self.precision, compiled)
         gc.collect()
         transforms = Transforms.of(config, Normalization.plain(config.action.horizon))
         streaming = StreamingConfig(keep=StreamingConfig.keep_at_most(StreamingConfig.keep, config.timesteps))
