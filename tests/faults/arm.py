@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
-import signal
 import sys
-import threading
 import time
 from collections import deque
 
@@ -31,6 +29,7 @@ from gr2_sim.trajectory_executor import TrajectoryExecutor, TrajectoryRejected
 from gr2_wbc.polling import Polled, take
 from gr2_wbc.realtime import become_realtime
 from gr2_wbc.robots import load_robot
+from gr2_wbc.stop_flag import StopFlag
 
 PERIOD = 0.005
 MOST = 400  # messages that wait: two seconds
@@ -133,9 +132,7 @@ class Arm:
 
 def main() -> None:
     """Run until told to stop."""
-    ending = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ending.set())
+    ending = StopFlag.on_signals()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     arm = Arm(np.array(json.loads(sys.argv[1])))
     print(become_realtime(40, -2), flush=True)

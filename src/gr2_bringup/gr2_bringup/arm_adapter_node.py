@@ -7,11 +7,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from functools import partial
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -40,6 +38,7 @@ from gr2_wbc.joint_input import BadJointState, JointStateReader
 from gr2_wbc.polling import Polled, take
 from gr2_wbc.robot import RobotFileError, UnknownRobot
 from gr2_wbc.robots import load_robot
+from gr2_wbc.stop_flag import StopFlag
 
 PERIOD = 0.02  # [s] between two looks at the arm's fault, which is told a thousand times a second
 LASTING = 3  # looks in a row that find a fault: the driver also tells one for moments, while it changes servoing modes
@@ -268,9 +267,7 @@ def _hold(names: tuple[str, ...], positions: np.ndarray, duration: float) -> Joi
 def main(args: list[str] | None = None) -> int:
     """Run the node. Returns the exit status."""
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    ending = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ending.set())
+    ending = StopFlag.on_signals()
     node = None
     try:
         node = ArmAdapter()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections import deque
-from threading import Event
 from typing import Any
 
 import rclpy
@@ -19,6 +17,7 @@ from rclpy.task import Future
 
 from gr2_bringup.planning_scene import SceneFollower
 from gr2_wbc.robots import load_robot
+from gr2_wbc.stop_flag import StopFlag
 
 SCENE_TOPIC, SERVICE = "/monitored_planning_scene", "/wbc/apply_planning_scene"
 
@@ -64,9 +63,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"planning_scene_node: {error}: apt install ros-jazzy-moveit, or planning_scene:=false", file=sys.stderr)
         return 2
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    ending = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ending.set())
+    ending = StopFlag.on_signals()
     node = PlanningSceneNode(MoveItScene)
     try:
         executor = SingleThreadedExecutor()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from functools import partial
 from typing import Any
@@ -390,11 +389,11 @@ def main() -> int:
     """Run the node until it is told to stop; returns the exit code."""
     sys.setswitchinterval(1e-3)
     # Python's own KeyboardInterrupt would strike anywhere, also inside a message conversion.
-    stop = threading.Event()
+    signals: list[int] = []  # not an Event: a second signal would wait for the lock that the first one holds
     nodes: list[PolicyNode] = []
 
-    def finish(*_: object) -> None:
-        stop.set()
+    def finish(number: int, _frame: object) -> None:
+        signals.append(number)
         if nodes and nodes[0].loading:
             raise SystemExit(0)  # loading takes seconds, and there is nothing to finish yet
 
@@ -411,7 +410,7 @@ def main() -> int:
     executor.add_node(node)
     code = 0
     try:
-        while not stop.is_set():
+        while not signals:
             executor.spin_once(timeout_sec=0.1)
     except SystemExit as end:
         code = int(end.code or 0)

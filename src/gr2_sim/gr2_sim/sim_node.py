@@ -48,6 +48,7 @@ from gr2_sim.referee import Outcome, Referee
 from gr2_sim.tasks import UnknownTask
 from gr2_sim.trajectory_executor import TrajectoryRejected
 from gr2_sim.world import World
+from gr2_wbc.stop_flag import StopFlag
 
 TICK = 0.005
 """Period [s] of joint states and clock."""
@@ -279,7 +280,7 @@ class SimNode(Node):
 
     # ------------------------------------------------------------------------------------- running
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: StopFlag) -> None:
         """Simulate until told to stop."""
         tick, next_report = 0, time.monotonic() + 1.0
         clock, world = Clock(), self._world
@@ -333,9 +334,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     os.environ.setdefault("LP_NUM_THREADS", "1")
     sys.setswitchinterval(0.0005)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopFlag.on_signals()
     node = None
     try:
         _start_ros(arguments)

@@ -4,36 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_POLL = 0.05
-
-
-class StopFlag:
-    """A request to stop. Unlike threading.Event it has no lock that a signal handler could dead-lock on."""
-
-    def __init__(self) -> None:
-        self._set = False
-
-    def set(self) -> None:
-        """Asks to stop."""
-        self._set = True
-
-    def is_set(self) -> bool:
-        """Whether someone asked."""
-        return self._set
-
-    def wait(self, timeout: float) -> bool:
-        """Sleeps for a time [s], or until asked to stop; says whether it was."""
-        deadline = time.monotonic() + timeout
-        while not self._set:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(left, _POLL))
-        return True
+from gr2_wbc.stop_flag import StopFlag
 
 
 @contextmanager

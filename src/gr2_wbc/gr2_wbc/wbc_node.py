@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from dataclasses import replace
 from functools import partial
-from threading import Event
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are 7 x 7; must be set before numpy is imported
@@ -45,6 +43,7 @@ from gr2_wbc.robot import RobotFileError, UnknownRobot
 from gr2_wbc.robots import load_robot
 from gr2_wbc.safety import ResetRefused, State
 from gr2_wbc.serialized import CommandBytes, JointStateBytes
+from gr2_wbc.stop_flag import StopFlag
 from gr2_wbc.timing import CycleStats
 
 STATUS_PERIOD, STATE_PERIOD, GRIPPER_PERIOD, SLOW_PERIOD = 0.05, 0.02, 0.1, 1.0  # [s]
@@ -235,7 +234,7 @@ class WbcNode(Node):
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
-    def run(self, executor: SingleThreadedExecutor, ending: Event) -> None:
+    def run(self, executor: SingleThreadedExecutor, ending: StopFlag) -> None:
         """Run cycles at absolute deadlines until ``ending`` is set or ROS shuts down."""
         self._realtime = become_realtime(self.priority, self.core)
         self.get_logger().info(f"real time: {self._realtime}" if self.priority else "real time: not asked for")
@@ -365,9 +364,7 @@ def main(args: list[str] | None = None) -> int:
     # Our own handlers: those of rclpy pull the context away in the middle of a cycle, and Python's own raises
     # KeyboardInterrupt wherever it strikes, even while a message is being converted.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    ending = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ending.set())
+    ending = StopFlag.on_signals()
     node = None
     try:
         node = WbcNode()

@@ -51,6 +51,7 @@ from gr2_sim.fake_kortex.trajectory_controller import Trajectory, TrajectoryReje
 from gr2_sim.layout import LayoutError
 from gr2_sim.sim_node import LATCHED, NEWEST, RELIABLE, BadParameter, Polled, SimNode
 from gr2_wbc.robots import load_robot
+from gr2_wbc.stop_flag import StopFlag
 
 TRAJECTORY_CONTROLLER = "/joint_trajectory_controller"
 GRIPPER_CONTROLLER = "/robotiq_gripper_controller"
@@ -255,7 +256,7 @@ class FakeKortexNode(SimNode):
 
     # ------------------------------------------------------------------------------------- running
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: StopFlag) -> None:
         """Run the arm in real time until told to stop.
 
         Raises:
@@ -308,9 +309,7 @@ class FakeKortexNode(SimNode):
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     sys.setswitchinterval(0.0005)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopFlag.on_signals()
     node = None
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
