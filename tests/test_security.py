@@ -15,7 +15,8 @@ import pytest
 from tests.real_cell import real
 
 from gr2_bringup import keystore, stack
-from gr2_bringup.contracts import contract
+from gr2_bringup.contracts import OTHERS, Contract, contract
+from gr2_bringup.director import Director
 from gr2_bringup.security.keystore import create, environment
 from gr2_bringup.supervisor import Supervisor, command_line, executable_path
 
@@ -25,9 +26,9 @@ SERVICE_OF_ALL = "get_type_description"
 ON_PIP = "ROS_DISTRO" not in os.environ  # its wheels have no DDS security; an installed ROS 2 has
 
 
-def graph(running: Any, name: str) -> dict[str, set[str]]:
+def graph(director: Director, name: str) -> dict[str, set[str]]:
     """What a node says and hears, as discovery tells it."""
-    node = running.director.node
+    node = director.node
     found = {
         "publishes": node.get_publisher_names_and_types_by_node(name, "/"),
         "subscribes": node.get_subscriber_names_and_types_by_node(name, "/"),
@@ -37,9 +38,8 @@ def graph(running: Any, name: str) -> dict[str, set[str]]:
     return {what: {one for one, _ in names} for what, names in found.items()}
 
 
-def expected(node: stack.Node) -> dict[str, set[str]]:
-    """The same by its contract."""
-    made = contract(node)
+def expected(made: Contract) -> dict[str, set[str]]:
+    """The same by a contract."""
     sets = {what: set(getattr(made, what)) for what in ("publishes", "subscribes", "serves", "calls")}
     for actions, services, topics in ((made.acts, "serves", "publishes"), (made.goals, "calls", "subscribes")):
         for action in actions:
@@ -57,14 +57,14 @@ def test_contracts_are_what_the_nodes_say_and_hear(start: Callable[..., Any], tm
     names = running.director.node.get_node_names
     for node in nodes:
         running.wait(lambda name=node.name: name in names(), 20.0, f"no node {node.name}")
-        wanted = expected(node)
+        wanted = expected(contract(node))
         if node.executable == "recorder_node":
             wanted["subscribes"] = set()  # it takes what there is: judged below
         if node.executable == "arm_adapter":
             wanted["subscribes"] -= WHILE_RESETTING
 
         def difference(node: stack.Node = node, wanted: dict[str, set[str]] = wanted) -> dict[str, set[str]]:
-            there = graph(running, node.name)
+            there = graph(running.director, node.name)
             there["publishes"] -= GENERIC
             there["serves"] -= {f"/{node.name}/{SERVICE_OF_ALL}"}
             if node.executable == "recorder_node":
@@ -75,6 +75,40 @@ def test_contracts_are_what_the_nodes_say_and_hear(start: Callable[..., Any], tm
             return {what: there[what] ^ wanted[what] for what in wanted if there[what] ^ wanted[what]}
 
         running.wait(lambda check=difference: not check(), 20.0, f"{node.name}: {difference()}")
+
+
+def test_who_directs_a_stack_needs_no_more_than_an_operator_may(domain: int) -> None:
+    """Else ``./gr2 sim``, ``real`` and ``say`` would be refused by the permissions of their own enclave."""
+    with Director("gr2_director", domain_id=domain) as director:
+        assert director.wait_until(lambda: "gr2_director" in director.node.get_node_names(), 10.0)
+        director.spin(0.5)
+        there = graph(director, "gr2_director")
+        there["publishes"] -= GENERIC
+        there["serves"] -= {f"/gr2_director/{SERVICE_OF_ALL}"}
+        assert {"/instruction", "/wbc_status", "/sim/outcome"} <= there["publishes"] | there["subscribes"]
+        may = expected(OTHERS["operator"])
+        assert not {what: names - may[what] for what, names in there.items() if names - may[what]}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command on this machine")
+@pytest.mark.parametrize("which", ["sim", "real"])
+def test_the_command_itself_directs_from_within_the_operators_enclave(domain: int, tmp_path: Path, which: str) -> None:
+    """On the wheels, which have no security, that is refused before anything starts; elsewhere the task is done."""
+    folder = tmp_path / "keystore"
+    create(folder, keystore.enclaves(which, ["policy:=teacher"]), domain, 2)
+    only = ["--headless"] if which == "sim" else ["--driver", "fake", "--armed", "true"]
+    command = [sys.executable, "-m", "gr2_bringup.cli", which, *only, "--policy", "teacher", "--seed", "3"]
+    command += ["--image-width", "128", "--image-height", "128", "--no-bag", "--runs", str(tmp_path / "runs")]
+    command += ["--instruction", "press the red button", "--domain", str(domain), "--security", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, stdin=subprocess.DEVNULL)
+    said = done.stdout + done.stderr
+    if not ON_PIP:
+        assert done.returncode == 0, said
+        return
+    assert done.returncode == 3, said
+    assert f"gr2 {which}: ROS does not let us in, so nothing was started" in done.stderr
+    assert "Traceback" not in said
+    assert not list((tmp_path / "runs").rglob("*.log")), "something was started"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command on this machine")

@@ -196,7 +196,7 @@ OTHERS: Mapping[str, Contract] = {
     "cameras": Contract(
         publishes=(*CAMERAS, *(f"{topic}/compressed" for topic in IMAGES), "/diagnostics"), serves=("/camera/*",)
     ),
-    # a person with the ros2 command: may instruct, stop, look and reset; may not move the arm past the controller
+    # a person with the ros2 command, ./gr2 sim, ./gr2 real and ./gr2 say: may instruct, stop, look and reset; may not move the arm past the controller
     "operator": Contract(
         publishes=("/instruction", "/e_stop"),
         subscribes=(
@@ -207,7 +207,14 @@ OTHERS: Mapping[str, Contract] = {
             "/sim/outcome",
             "/fault_controller/internal_fault",
         ),
-        calls=("/wbc/reset", "/wbc/move_to", "/arm/reset_fault", "/policy/change_state", "/policy/get_state"),
+        calls=(
+            "/wbc/reset",
+            "/wbc/move_to",
+            "/arm/reset_fault",
+            "/sim/reset",
+            "/policy/change_state",
+            "/policy/get_state",
+        ),
     ),
 }
 """Processes that are not ours, by the name of their enclave."""

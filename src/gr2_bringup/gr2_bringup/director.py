@@ -38,7 +38,8 @@ class Director:
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain_id)
         self._alive = alive
-        self._node = rclpy.create_node(name, context=self._context)
+        # No services of its own: an operator's enclave, in which it runs beside a secured stack, does not offer them.
+        self._node = rclpy.create_node(name, context=self._context, start_parameter_services=False)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self.status: WbcStatus | None = None

@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gr2_bringup import stack
-from gr2_bringup.security.keystore import environment
 from gr2_bringup.sim import (
     BROKEN,
     INTERRUPTED,
@@ -31,6 +30,7 @@ from gr2_bringup.sim import (
     direct,
     domain_lock,
     enter_domain,
+    enter_graph,
     report_folder,
     run_folder,
 )
@@ -100,10 +100,6 @@ def run_stack(args: argparse.Namespace, nodes: list[stack.Node], folder: Path, s
         StackEnded: it does not start, or a node has ended.
     """
     env = enter_domain(args.domain)
-    if security:
-        os.environ |= environment(Path(security)) | {"ROS_SECURITY_ENCLAVE_OVERRIDE": "/gr2/operator"}
-    from gr2_bringup.director import Director  # reads the environment when rclpy starts
-
     supervisor = Supervisor(nodes, env, stack.share_folder(), folder / "log")
 
     def alive() -> None:
@@ -113,11 +109,7 @@ def run_stack(args: argparse.Namespace, nodes: list[stack.Node], folder: Path, s
             raise StackEnded(f"{child.node.name} has ended with exit code {child.process.returncode}; see {log}")
 
     code = SUCCESS
-    try:
-        entered = Director("gr2_director", alive)
-    except RuntimeError as error:  # RCLError, which rclpy does not export
-        raise StackEnded(f"ROS does not let us in, so nothing was started: {str(error).splitlines()[0]}") from error
-    with entered as director:
+    with enter_graph("gr2_director", alive, security) as director:
         try:
             supervisor.start()
             code = direct(args, director, folder, "gr2 real")

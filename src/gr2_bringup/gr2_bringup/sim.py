@@ -24,16 +24,21 @@ import select
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from gr2_bringup import stack
+from gr2_bringup.security.keystore import environment
 from gr2_bringup.supervisor import MissingExecutable, Supervisor
+
+if TYPE_CHECKING:
+    from gr2_bringup.director import Director
 
 SUCCESS, FAILED, WRONG_CALL, BROKEN, INTERRUPTED = 0, 1, 2, 3, 130
 READY_TIMEOUT = 60.0  # [s]
+OPERATOR = "/gr2/operator"  # enclave of whoever directs a stack: it instructs, stops and looks
 OWN = {"record", "viewer", "console", "console_open"}  # arguments of the stack that this verb sets itself
 
 
@@ -188,11 +193,30 @@ def enter_domain(domain: int) -> dict[str, str]:
     return dict(os.environ)
 
 
+def enter_graph(name: str, alive: Callable[[], None], security: str) -> Director:
+    """The director of a stack that this process is about to start.
+
+    Args:
+        name: of its node.
+        alive: as :class:`gr2_bringup.director.Director` takes it.
+        security: keystore, in which it has the operator's enclave; empty: without security.
+
+    Raises:
+        StackEnded: ROS refuses, e.g. for want of DDS security.
+    """
+    if security:
+        os.environ |= environment(Path(security)) | {"ROS_SECURITY_ENCLAVE_OVERRIDE": OPERATOR}
+    from gr2_bringup.director import Director  # reads the environment when rclpy starts
+
+    try:
+        return Director(name, alive)
+    except RuntimeError as error:  # RCLError, which rclpy does not export
+        raise StackEnded(f"ROS does not let us in, so nothing was started: {str(error).splitlines()[0]}") from error
+
+
 def run_stack(args: argparse.Namespace, values: Mapping[str, object], folder: Path) -> int:
     """Start the stack, direct it, stop it."""
     env = enter_domain(args.domain)
-    from gr2_bringup.director import Director  # reads the environment when rclpy starts
-
     supervisor = Supervisor(stack.simulation(values), env, stack.share_folder(), folder / "log")
 
     def alive() -> None:
@@ -204,7 +228,7 @@ def run_stack(args: argparse.Namespace, values: Mapping[str, object], folder: Pa
             )
 
     code = SUCCESS
-    with Director("gr2_director", alive) as director:
+    with enter_graph("gr2_director", alive, str(values["security"])) as director:
         others = director.other_nodes()
         if others:
             raise DomainTaken(

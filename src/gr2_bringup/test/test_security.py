@@ -47,7 +47,13 @@ def test_only_those_who_need_them_see_the_cameras() -> None:
 
 
 def test_an_operator_instructs_stops_and_resets_and_cannot_pose_as_a_policy() -> None:
-    for topic in ("rt/instruction", "rt/e_stop", "rq/wbc/resetRequest", "rq/arm/reset_faultRequest"):
+    for topic in (
+        "rt/instruction",
+        "rt/e_stop",
+        "rq/wbc/resetRequest",
+        "rq/arm/reset_faultRequest",
+        "rq/sim/resetRequest",
+    ):
         assert "/gr2/operator" in may("publish", topic)
     for topic in ("rq/wbc/activate_policyRequest", "rt/trajectory_chunk", "rq/fault_controller/reset_faultRequest"):
         assert "/gr2/operator" not in may("publish", topic)
