@@ -196,7 +196,8 @@ OTHERS: Mapping[str, Contract] = {
     "cameras": Contract(
         publishes=(*CAMERAS, *(f"{topic}/compressed" for topic in IMAGES), "/diagnostics"), serves=("/camera/*",)
     ),
-    # a person with the ros2 command, ./gr2 sim, ./gr2 real and ./gr2 say: may instruct, stop, look and reset; may not move the arm past the controller
+    # a person with the ros2 command, ./gr2 sim, real and say: may instruct, stop, look and reset; may not move the arm
+    # past the controller
     "operator": Contract(
         publishes=("/instruction", "/e_stop"),
         subscribes=(
