@@ -149,10 +149,11 @@ def test_commands_are_held_to_speed_and_range() -> None:
     assert limiter.enforced > 1000
 
 
-def test_a_number_that_is_none_passes_and_so_does_what_follows_it() -> None:
+def test_a_number_that_is_none_passes_and_what_follows_is_held_to_the_last_that_was_one() -> None:
     limiter = CommandLimiter(limits(1.0))
+    assert limiter.enforce(np.array([0.0005, 0.0]), np.zeros(2), 0.001)[0] == 0.0005
     assert np.isnan(limiter.enforce(np.array([NAN, 0.0]), np.zeros(2), 0.001)[0])
-    assert limiter.enforce(np.array([3.0, 0.0]), np.zeros(2), 0.001)[0] == 3.0
+    assert limiter.enforce(np.array([3.0, 0.0]), np.zeros(2), 0.001)[0] == pytest.approx(0.0015)
 
 
 def test_a_joint_measured_beyond_its_limits_ends_the_process() -> None:

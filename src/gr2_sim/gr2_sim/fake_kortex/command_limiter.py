@@ -3,7 +3,8 @@
 A command may differ from the command before by no more than the velocity limit times the period, and must lie within
 the position limits. The comparison knows no turns: where a continuous joint has a velocity limit, a command that names
 the same angle one turn further is walked to through that whole turn. A joint that is measured beyond its position
-limits raises, and takes ros2_control's node with it. NaN passes.
+limits raises, and takes ros2_control's node with it. NaN passes, and the command after it is held to the last one that
+was a number.
 """
 
 from __future__ import annotations
@@ -75,5 +76,5 @@ class CommandLimiter:
             low, high = command < lower, command > upper  # false for NaN
         limited = np.where(low, lower, np.where(high, upper, command))
         self.enforced += bool((low | high).any())
-        self._previous = limited
+        self._previous = np.where(np.isnan(limited), previous, limited)
         return limited
