@@ -106,9 +106,15 @@ def test_the_command_itself_directs_from_within_the_operators_enclave(domain: in
         assert done.returncode == 0, said
         return
     assert done.returncode == 3, said
-    assert f"gr2 {which}: ROS does not let us in, so nothing was started" in done.stderr
+    assert f"gr2 {which}: nothing was started. ROS does not let us in: " in done.stderr
     assert "Traceback" not in said
     assert not list((tmp_path / "runs").rglob("*.log")), "something was started"
+    own = os.environ | environment(folder) | {"ROS_SECURITY_ENCLAVE_OVERRIDE": "/gr2/operator"}
+    say = [sys.executable, "-m", "gr2_bringup.cli", "say", "open the drawer", "--domain", str(domain)]
+    done = subprocess.run(say, env=own, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "gr2 say: ROS does not let us in: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command on this machine")

@@ -32,14 +32,21 @@ class Director:
         name: of the node.
         alive: called while waiting; raises to end the wait, e.g. because a process has died.
         domain_id: ROS domain; None for the environment's.
+
+    Raises:
+        StackError: ROS refuses, e.g. because the environment asks for security that cannot be had.
     """
 
     def __init__(self, name: str, alive: Callable[[], None] = lambda: None, domain_id: int | None = None) -> None:
         self._context = rclpy.Context()
         rclpy.init(context=self._context, domain_id=domain_id)
         self._alive = alive
-        # No services of its own: an operator's enclave, in which it runs beside a secured stack, does not offer them.
-        self._node = rclpy.create_node(name, context=self._context, start_parameter_services=False)
+        try:
+            # No services of its own: an operator's enclave, in which it runs beside a secured stack, has none.
+            self._node = rclpy.create_node(name, context=self._context, start_parameter_services=False)
+        except RuntimeError as error:  # RCLError, which rclpy does not export
+            rclpy.try_shutdown(context=self._context)
+            raise StackError(f"ROS does not let us in: {str(error).splitlines()[0]}") from error
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self.status: WbcStatus | None = None

@@ -42,20 +42,20 @@ def run(args: argparse.Namespace) -> int:
     enter_domain(domain)
     from gr2_bringup.director import Director, StackError  # reads the environment when rclpy starts
 
-    with Director("gr2_say") as director:
-        try:
+    try:
+        with Director("gr2_say") as director:
             if args.reset:
                 director.say("")  # or the arm would carry out the old instruction in the new scene
                 director.reset_scene(task=task_of(args.instruction), seed=args.seed)
                 director.spin(1.0)
             director.say(args.instruction)
-        except StackError as error:
-            print(f"gr2 say: {error}", file=sys.stderr)
-            return FAILED
-        print(f'said: "{args.instruction}"')
-        if not args.wait:
-            return 0
-        return report(director.follow(args.instruction, args.timeout, lambda outcome: None), args.instruction)
+            print(f'said: "{args.instruction}"')
+            if not args.wait:
+                return 0
+            return report(director.follow(args.instruction, args.timeout, lambda outcome: None), args.instruction)
+    except StackError as error:
+        print(f"gr2 say: {error}", file=sys.stderr)
+        return FAILED
 
 
 def task_of(instruction: str) -> str:

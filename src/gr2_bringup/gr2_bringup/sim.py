@@ -206,12 +206,12 @@ def enter_graph(name: str, alive: Callable[[], None], security: str) -> Director
     """
     if security:
         os.environ |= environment(Path(security)) | {"ROS_SECURITY_ENCLAVE_OVERRIDE": OPERATOR}
-    from gr2_bringup.director import Director  # reads the environment when rclpy starts
+    from gr2_bringup.director import Director, StackError  # reads the environment when rclpy starts
 
     try:
         return Director(name, alive)
-    except RuntimeError as error:  # RCLError, which rclpy does not export
-        raise StackEnded(f"ROS does not let us in, so nothing was started: {str(error).splitlines()[0]}") from error
+    except StackError as error:
+        raise StackEnded(f"nothing was started. {error}") from error
 
 
 def run_stack(args: argparse.Namespace, values: Mapping[str, object], folder: Path) -> int:
