@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -70,7 +71,9 @@ def _export(args: argparse.Namespace) -> int:
         tokenizer, about = load_tokenizer(args.tokenizer)
         model, transforms, card = load_policy(args.policy, tokenizer)
         save_tokenizer(args.out / "tokenizer", tokenizer, Origin(about.data, about.metrics, about.licence))
-        origin = Origin(card.data, card.metrics | ({"evaluated": rates} if rates else {}), card.licence)
+        origin = Origin(
+            _without_folders(card.data), card.metrics | ({"evaluated": rates} if rates else {}), card.licence
+        )
         stored = "float32" if args.full else "float16"
         made = save_policy(args.out / "policy", model, transforms, card.text_encoder, origin, stored)
     except (CheckpointError, OSError, ValueError, KeyError) as error:
@@ -79,6 +82,13 @@ def _export(args: argparse.Namespace) -> int:
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     print(f"{args.out}: {size / 1e6:.1f} MB; policy {made.tensors['sha256'][:12]}, numbers of {stored}")
     return 0
+
+
+def _without_folders(data: dict[str, Any]) -> dict[str, Any]:
+    """What a policy learned from, by name: where it lay is nobody else's business."""
+    named = {key: [Path(folder).name for folder in data[key]] for key in ("datasets",) if key in data}
+    named |= {key: Path(data[key]).name for key in ("pretrained",) if data.get(key)}
+    return data | named
 
 
 def _rate(path: Path) -> dict[str, object]:

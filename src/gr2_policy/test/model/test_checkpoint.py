@@ -317,5 +317,12 @@ def test_export_of_a_training_run(
     kept, _ = checkpoint.load_tokenizer(tmp_path / "mine" / "tokenizer")
     _, _, card = checkpoint.load_policy(tmp_path / "mine" / "policy", kept)
     assert card.metrics["evaluated"] == [rates]
+    assert model_cli._without_folders(
+        {"datasets": ["/home/me/data/table"], "pretrained": "/tmp/first", "tasks": "a"}
+    ) == {
+        "datasets": ["table"],
+        "pretrained": "first",
+        "tasks": "a",
+    }
     assert model_cli.run(parser.parse_args(["export", str(tmp_path / "none"), str(saved), "--out", "x"])) == 2
     assert "none holds no checkpoint" in capsys.readouterr().err
