@@ -86,7 +86,7 @@ def _export(args: argparse.Namespace) -> int:
 
 def _without_folders(data: dict[str, Any]) -> dict[str, Any]:
     """What a policy learned from, by name: where it lay is nobody else's business."""
-    named = {key: [Path(folder).name for folder in data[key]] for key in ("datasets",) if key in data}
+    named: dict[str, Any] = {key: [Path(folder).name for folder in data[key]] for key in ("datasets",) if key in data}
     named |= {key: Path(data[key]).name for key in ("pretrained",) if data.get(key)}
     return data | named
 
