@@ -49,6 +49,24 @@ def test_steps_share_what_arms_have_in_common(experiment: plan.Experiment, tmp_p
     assert len({step.makes for step in found}) == len(found)
 
 
+def test_pre_training_on_clips_sees_no_demonstrations(tmp_path: Path) -> None:
+    (tmp_path / "clips.yaml").write_text(
+        THREE.replace("arms:", "clips: {number: 7, tasks: [lift_mug]}\nset: {pretrain.schedule.steps: 9}\narms:")
+    )
+    found = list(plan.steps(plan.load(str(tmp_path / "clips.yaml")), tmp_path, workers=2))
+    (made,) = [step.words for step in found if step.words[0] == "video"]
+    assert made[made.index("--clips") + 1] == "7"
+    assert made[made.index("--tasks") + 1] == "lift_mug"
+    shown = {
+        step.words[0]: [Path(step.words[i + 1]).name for i, word in enumerate(step.words) if word == "--data"]
+        for step in found
+    }
+    assert shown["train-tokenizer"] == ["demos", "video"]
+    assert shown["pretrain"] == ["video"]
+    assert shown["finetune"] == ["demos"]
+    assert all("pretrain.schedule.steps=9" in step.words for step in found if step.words[0] == "pretrain")
+
+
 @pytest.mark.parametrize("name", plan.known())
 def test_those_that_ship_can_be_run(name: str, tmp_path: Path) -> None:
     experiment = plan.load(name)

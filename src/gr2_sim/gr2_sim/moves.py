@@ -54,12 +54,15 @@ def approach(s: Situation, place: np.ndarray, yaw: float, opening: float, height
     """Over a place at least at a height: straight up first where the hand is low, then across."""
     way: Plan = []
     x, y, z = s.motion.position
-    style = s.style
+    style, still_opening = s.style, s.motion.gripper < s.opening - 0.1
+    clear = _clear_of_hand(s)
     top = max(height, float(place[2])) + style.height
-    if z < top - 0.03 and np.hypot(x - place[0], y - place[1]) > 0.02:
-        way.append(
-            Waypoint(np.array([x, y, top]), s.motion.orientation, min(opening, s.motion.gripper), FAST, 0.03, ANY_ANGLE)
-        )
+    if z < max(top - 0.03, clear) and np.hypot(x - place[0], y - place[1]) > 0.02:
+        rise = Waypoint(np.array([x, y, z]), s.motion.orientation, min(opening, s.motion.gripper), FAST, 0.03, ANY_ANGLE)
+        if clear > 0.0 and still_opening:
+            way.append(replace(rise, tolerance=0.01, dwell=gripper.closing_time(s.opening, s.motion.gripper)))
+        top = max(top, clear)
+        way.append(replace(rise, position=np.array([x, y, top]), tolerance=min(0.03, max(0.005, top - clear))))
     across = np.array([place[0] - x, place[1] - y])
     if float(np.linalg.norm(across)) > 0.16:
         middle = 0.5 * across + style.detour * np.array([-across[1], across[0]]) / np.linalg.norm(across)
@@ -71,6 +74,15 @@ def approach(s: Situation, place: np.ndarray, yaw: float, opening: float, height
     hover = np.array([place[0] + style.hover[0], place[1] + style.hover[1], place[2]])
     way.append(Waypoint(hover, pointing_down(yaw), opening, FAST, 0.012, 0.08, style.hesitation))
     return way
+
+
+def _clear_of_hand(s: Situation) -> float:
+    """Height [m] of the tool from which on closing fingers miss what stands between them; 0 with nothing there."""
+    if s.motion.gripper >= 0.5:
+        return 0.0
+    between = [name for name in s.things() if s.between_fingers(name)]
+    tops = [s.position(name)[2] + s.cell.objects[name].rest_height for name in between]
+    return max((float(top) + FINGER_TIP + 0.01 for top in tops), default=0.0)
 
 
 def above(s: Situation, place: np.ndarray, yaw: float, reach: float = 0.13) -> bool:

@@ -115,6 +115,11 @@ class Situation:
         offset = self.tool - self.grasp_point(name)
         return bool(np.hypot(offset[0], offset[1]) < HELD_ASIDE and abs(offset[2]) < HELD_HEIGHT)
 
+    def between_fingers(self, name: str) -> bool:
+        """Whether an object is beneath the tool or between its fingers, so that they would close on it."""
+        offset = self.tool - self.position(name)
+        return bool(np.hypot(offset[0], offset[1]) < HELD_ASIDE and offset[2] > -HELD_HEIGHT)
+
     def held(self, name: str) -> bool:
         """Whether the hand is closed on this object."""
         beyond = self.opening - self.contact_opening(name)

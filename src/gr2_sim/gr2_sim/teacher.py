@@ -1,8 +1,9 @@
 """The scripted teacher: a policy that knows the truth and shows how each task is done.
 
 Each chunk is computed from one observation. The only memory is the chunk before (where the tool has been told to
-be by now, so that chunks join smoothly although each is used some time after its observation), the scene as it was
-when the instruction was given, and how long the condition has been met.
+be by now, so that chunks join smoothly although each is used some time after its observation; under a new instruction
+whether the hand was told to be open), the scene as it was when the instruction was given, and how long the condition
+has been met.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Teacher:
         self._met_since: float | None = None
         self._met_for = 0.0
         self._told: tuple[float, list[Motion]] | None = None
+        self._episode: int | None = None
+        self._hand: float | None = None
 
     def reset(self, instruction: str) -> None:
         """Begin a new instruction.
@@ -84,7 +87,8 @@ class Teacher:
         if missing:
             raise PolicyError(f"the teacher cannot '{self._instruction}': {missing}")
         if self._start is None or self._start.episode != truth.episode:
-            self._start, self._told = truth, None
+            self._hand = self._told_hand(observation) if self._episode == truth.episode else None
+            self._start, self._episode, self._told = truth, truth.episode, None
             self._met_since, self._met_for = None, 0.0
         settled = self._settled(observation)
         self._watch(View(cell, task, self._start, truth, frozenset()))
@@ -121,6 +125,13 @@ class Teacher:
             self._met_since = view.now.stamp
         self._met_for = max(self._met_for, view.now.stamp - self._met_since)
 
+    def _told_hand(self, observation: Observation) -> float | None:
+        """What the hand was told to be by now under the instruction before; None if nothing was told."""
+        if self._told is None:
+            return None
+        stamp, states = self._told
+        return states[min(max(int((observation.stamp - stamp) / STEP), 0), len(states) - 1)].gripper
+
     def _settled(self, observation: Observation) -> list[Motion]:
         """Motion that cannot be changed any more, from the observation until its chunk is in use.
 
@@ -139,6 +150,8 @@ class Teacher:
                 if off <= LOST[0] and turn <= LOST[1]:
                     return told
         gripper = 1.0 if observation.gripper > 0.2 else 0.0
+        if self._hand is not None and self._hand < 0.5 and observation.gripper < self._hand + 0.1:
+            gripper = self._hand  # a hand that has let go and is still partly open is not one that holds something
         return [at_rest(observation.tool_position, observation.tool_orientation, gripper)] * (count + 1)
 
 

@@ -34,6 +34,21 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Clips:
+    """Action-free video that an experiment makes.
+
+    Attributes:
+        number: of clips.
+        tasks: done in them by hands, tongs and other robots; empty: all.
+        size: edge of the frames [px].
+    """
+
+    number: int
+    tasks: tuple[str, ...] = ()
+    size: int = 64
+
+
+@dataclass(frozen=True)
 class Arm:
     """One of the things compared.
 
@@ -71,8 +86,10 @@ class Experiment:
         tasks: evaluated; empty: those of the data.
         seeds: of training; arms that are not trained run once.
         data: demonstrations; None: nothing is trained.
-        video: datasets that pre-training sees beside the demonstrations' pictures.
+        clips: what pre-training and the tokenizer see beside; pre-training then sees no demonstrations.
+        video: datasets that pre-training sees besides.
         recipe: of the training.
+        set: changes of the recipe for every training, dotted name -> value.
         time_limit: of an episode [s].
         imagine: instants a second that policy gr2 imagines in evaluation, to be compared; 0: none.
     """
@@ -87,8 +104,10 @@ class Experiment:
     tasks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     data: Data | None = None
+    clips: Clips | None = None
     video: tuple[str, ...] = ()
     recipe: str = "nano"
+    set: dict[str, Any] = field(default_factory=dict)
     time_limit: float = 15.0
     imagine: float = 0.0
 
@@ -122,11 +141,13 @@ def load(name: str) -> Experiment:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         arms = tuple(Arm(**arm) for arm in content.pop("arms"))
         data = content.pop("data", None)
+        clips = content.pop("clips", None)
+        shown = Clips(**{**clips, "tasks": tuple(clips.get("tasks", ()))}) if clips else None
         made = Data(**{**data, "tasks": tuple(data["tasks"])}) if data else None
         lists: dict[str, Any] = {
             key: tuple(content.pop(key)) for key in ("suites", "tasks", "seeds", "video") if key in content
         }
-        experiment = Experiment(name=path.stem, arms=arms, data=made, **lists, **content)
+        experiment = Experiment(name=path.stem, arms=arms, data=made, clips=shown, **lists, **content)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise ExperimentError(f"{path} cannot be used: {error}") from error
     if experiment.data is None and any(arm.trained for arm in arms):
@@ -155,6 +176,11 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
         words = ["demos", "--out", str(demos), "--tasks", ",".join(data.tasks), "--episodes", str(data.episodes)]
         words += ["--size", str(data.size), "--style", data.style, "--workers", str(workers)]
         yield Step(tuple(words), demos / "meta" / "info.json")
+    clips = experiment.clips
+    if clips is not None:
+        words = ["video", "--out", str(out / "video"), "--clips", str(clips.number), "--size", str(clips.size)]
+        words += ["--tasks", ",".join(clips.tasks)] if clips.tasks else []
+        yield Step((*words, "--workers", str(workers)), out / "video" / "meta" / "info.json")
     seen: set[Path] = set()
     for arm, seed in experiment.runs():
         if arm.trained:
@@ -169,14 +195,16 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
 def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterator[Step]:
     recipe, demos = experiment.recipe_of(arm), str(out / "demos")
     learn = ["--recipe", recipe, "--cpu", "--threads", "1"]
-    model = {key: value for key, value in arm.set.items() if key.startswith("model.")}
+    model = experiment.set | {key: value for key, value in arm.set.items() if key.startswith("model.")}
     tokenizer = out / f"tokenizer-{recipe}"
+    clips = [str(out / "video")] if experiment.clips is not None else []
+    drawn = _datasets(demos, *clips)
     yield Step(
-        ("train-tokenizer", "--data", demos, *learn, *_sets(model), "--out", str(tokenizer)), tokenizer / "card.json"
+        ("train-tokenizer", *drawn, *learn, *_sets(model), "--out", str(tokenizer)), tokenizer / "card.json"
     )
     pretrained = out / f"pretrained-{recipe}-{seed}"
     if arm.pretrained:
-        shown = [word for folder in (demos, *experiment.video) for word in ("--data", folder)]
+        shown = _datasets(*(clips or [demos]), *experiment.video)
         words = ("pretrain", *shown, *learn, *_sets({"pretrain.seed": seed} | model), "--tokenizer", str(tokenizer))
         yield Step((*words, "--out", str(pretrained)), pretrained / "card.json")
     run = run_folder(out, arm, seed)
@@ -185,7 +213,7 @@ def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterato
         words = (*words, "--pretrained", str(pretrained))
     if arm.episodes_per_task:
         words = (*words, "--episodes-per-task", str(arm.episodes_per_task))
-    words = (*words, *_sets({"finetune.seed": seed} | arm.set), "--out", str(run / "training"))
+    words = (*words, *_sets({"finetune.seed": seed} | experiment.set | arm.set), "--out", str(run / "training"))
     yield Step(words, run / "training" / "card.json")
     yield Step(
         ("model", "export", str(tokenizer), str(run / "training"), "--out", str(run / "weights"), "--full"),
@@ -222,6 +250,10 @@ def result_file(out: Path, arm: Arm, seed: int, suite: str) -> Path:
 def slug(name: str) -> str:
     """A name as part of a file's."""
     return "".join(letter if letter.isalnum() else "-" for letter in name.casefold()).strip("-")
+
+
+def _datasets(*folders: str) -> list[str]:
+    return [word for folder in folders for word in ("--data", folder)]
 
 
 def _sets(changes: dict[str, Any]) -> list[str]:
