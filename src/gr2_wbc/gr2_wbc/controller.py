@@ -68,6 +68,7 @@ class Controller(MotionPart):
         self._program = VelocityProgram(robot, qp)
         self.contributors = self._program.contributors
         self._seeded = False  # the arm was taken over; before that the plan means nothing
+        self._lost = False  # it was, but then jumped while moving
         still = np.zeros(robot.dof)
         self._plan = CommandTrajectory(0.0, still, still, still, robot.limits, config.period, config.hold_periods)
         self._state = CycleState(np.zeros(robot.dof), np.zeros(robot.dof), self._kinematics)
@@ -184,6 +185,8 @@ class Controller(MotionPart):
             self._clock_jumped(now)
         positions, velocities = self._plan.evaluate(now)
         if self._watch(now, measurement, positions):
+            if not self._seeded:
+                return self._inactive(now, measurement)
             positions, velocities = self._plan.evaluate(now)
         self._observe(positions, velocities)
         if self.safety.stopped:
@@ -236,8 +239,30 @@ class Controller(MotionPart):
         except ResetRefused as moving:
             self.safety.reason = str(moving)
             return
+        if self._lost:
+            self._lost = False
+            self._reseed(measurement.stamp, measurement, "the arm was taken over anew where it came to rest")
+            return
         self._seed(measurement.stamp, measurement.positions.copy(), measurement.gripper_opening)
         self.safety.enter(State.HOLDING, "the arm was taken over where it stands")
+
+    def _jumped(self, now: float, measurement: Measurement, joint: int) -> None:
+        """The arm is elsewhere than the command has it: take it over where it stands, or once it does.
+
+        A moving arm is not to be told to be where it was just measured: an executor would throw it back there, which
+        is the next jump. Without commands it comes to rest on the tail of the last one.
+        """
+        name = self.robot.limits.names[joint]
+        try:
+            self._require_rest(measurement)
+        except ResetRefused:
+            self._lost, self._seeded = True, False
+            self._mover.drop()
+            self._reference.hold(now, self._kinematics.position, self._kinematics.rotation)
+            self._error = np.zeros(6)
+            self.safety.hold(f"the measured {name} jumped while the arm moves; taken over once it rests")
+            return
+        self._reseed(now, measurement, f"the measured {name} jumped; taken over where it stands")
 
     def _require_rest(self, measurement: Measurement) -> None:
         limits, allowed = self.robot.limits, self.config.safety.seed_speed
@@ -312,7 +337,7 @@ class Controller(MotionPart):
                     reach = config.joint_jump + 2.0 * limits.velocity * abs(measurement.stamp - before.stamp)
                     jumped = jumped or bool(np.any(np.abs(moved) > reach))
             if jumped:
-                self._reseed(now, measurement, f"the measured {limits.names[worst]} jumped; taken over where it stands")
+                self._jumped(now, measurement, worst)
                 errors = np.zeros(self.robot.dof)
                 taken_over = True
         self._tracking_error = float(errors[worst])

@@ -250,6 +250,41 @@ def test_a_small_jump_of_the_measurement_is_noticed_too(make_rig):
     assert np.allclose(command.positions, rig.positions)
 
 
+def test_an_arm_that_jumps_while_it_moves_is_taken_over_once_it_rests(make_rig):
+    """Told to be where it was just measured, a moving arm would be thrown back there, and jump again, and again."""
+    rig = make_rig(**{"safety.resync_on_jump": True})
+    rig.send(rig.line((0.0, 0.1, 0.0)))
+    rig.step(100)
+    old = rig.chunk(rig.line((0.0, 0.1, 0.0)))
+    speed = 0.5 * np.eye(7)[6]
+    start, begun = rig.positions + 0.3 * np.eye(7)[6], rig.time
+
+    def thrown(measurement: Measurement) -> Measurement:
+        gone = min(measurement.stamp - begun, 0.4)
+        moving = speed if gone < 0.4 else np.zeros(7)
+        return replace(measurement, positions=start + gone * speed, velocities=moving)
+
+    rig.broken = thrown
+    command = rig.step()
+    assert command.state is State.HOLDING
+    assert "joint_7 jumped while the arm moves" in command.reason
+    for _ in range(70):
+        assert not rig.step().active
+    assert rig.state is State.HOLDING
+    with pytest.raises(ChunkRefused):
+        rig.send(rig.line((0.0, 0.05, 0.0)))
+    command = rig.step(20)
+    assert command.active
+    assert rig.controller.status().resyncs == 1
+    assert np.allclose(command.positions, start + 0.4 * speed)
+    with pytest.raises(ChunkRefused):
+        rig.controller.accept(old, rig.time)
+    rig.positions, rig.broken = command.positions.copy(), None
+    rig.send(rig.line((0.0, 0.05, 0.0)))
+    rig.step(100)
+    assert rig.state is State.TRACKING
+
+
 @pytest.mark.parametrize("jump", [-50.0, 100.0])
 def test_a_jump_of_control_time_holds_and_forgets(rig, jump):
     rig.send(rig.line((0.0, 0.15, 0.0)))
