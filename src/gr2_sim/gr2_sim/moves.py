@@ -58,7 +58,9 @@ def approach(s: Situation, place: np.ndarray, yaw: float, opening: float, height
     clear = _clear_of_hand(s)
     top = max(height, float(place[2])) + style.height
     if z < max(top - 0.03, clear) and np.hypot(x - place[0], y - place[1]) > 0.02:
-        rise = Waypoint(np.array([x, y, z]), s.motion.orientation, min(opening, s.motion.gripper), FAST, 0.03, ANY_ANGLE)
+        rise = Waypoint(
+            np.array([x, y, z]), s.motion.orientation, min(opening, s.motion.gripper), FAST, 0.03, ANY_ANGLE
+        )
         if clear > 0.0 and still_opening:
             way.append(replace(rise, tolerance=0.01, dwell=gripper.closing_time(s.opening, s.motion.gripper)))
         top = max(top, clear)

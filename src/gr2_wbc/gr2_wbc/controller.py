@@ -6,8 +6,6 @@ is the reference -> solve the program for the next joint velocities, or brake ->
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 
 from gr2_wbc import kernels
@@ -18,6 +16,7 @@ from gr2_wbc.command import Command, CommandGate, CommandRejected, CommandTrajec
 from gr2_wbc.config import ConfigError, ControllerConfig
 from gr2_wbc.contributors import CycleState
 from gr2_wbc.controller_motion import MotionPart
+from gr2_wbc.controller_takeover import TakeOverPart
 from gr2_wbc.intake import Handshake, Intake
 from gr2_wbc.joint_motion import JointFollower
 from gr2_wbc.kinematics import Kinematics
@@ -37,7 +36,7 @@ _AT_REST = (1e-3, 1e-2, 2e-3, 1e-2)  # lag [m], [rad] and tool speed [m/s], [rad
 _SETTLE_TIME = 1.0  # [s] after which HOLDING is entered even if the arm could not reach the path's end
 
 
-class Controller(MotionPart):
+class Controller(MotionPart, TakeOverPart):
     """Whole-body controller of one robot. Not thread-safe: all calls from one thread."""
 
     def __init__(self, robot: Robot, config: ControllerConfig | None = None) -> None:
@@ -69,8 +68,7 @@ class Controller(MotionPart):
         self.contributors = self._program.contributors
         self._seeded = False  # the arm was taken over; before that the plan means nothing
         self._lost = False  # it was, but then jumped while moving
-        still = np.zeros(robot.dof)
-        self._plan = CommandTrajectory(0.0, still, still, still, robot.limits, config.period, config.hold_periods)
+        self._plan = self._standing(0.0, np.zeros(robot.dof))
         self._state = CycleState(np.zeros(robot.dof), np.zeros(robot.dof), self._kinematics)
         self._error = np.zeros(6)
         self._gripper = 0.0
@@ -232,96 +230,6 @@ class Controller(MotionPart):
 
     # -- steps of the cycle ----------------------------------------------------------------------------------------
 
-    def _take_over(self, measurement: Measurement) -> None:
-        """Seed from the first measurement of a standing arm."""
-        try:
-            self._require_rest(measurement)
-        except ResetRefused as moving:
-            self.safety.reason = str(moving)
-            return
-        if self._lost:
-            self._lost = False
-            self._reseed(measurement.stamp, measurement, "the arm was taken over anew where it came to rest")
-            return
-        self._seed(measurement.stamp, measurement.positions.copy(), measurement.gripper_opening)
-        self.safety.enter(State.HOLDING, "the arm was taken over where it stands")
-
-    def _jumped(self, now: float, measurement: Measurement, joint: int) -> None:
-        """The arm is elsewhere than the command has it: take it over where it stands, or once it does.
-
-        A moving arm is not to be told to be where it was just measured: an executor would throw it back there, which
-        is the next jump. Without commands it comes to rest on the tail of the last one.
-        """
-        name = self.robot.limits.names[joint]
-        try:
-            self._require_rest(measurement)
-        except ResetRefused:
-            self._lost, self._seeded = True, False
-            self._mover.drop()
-            self._reference.hold(now, self._kinematics.position, self._kinematics.rotation)
-            self._error = np.zeros(6)
-            self.safety.hold(f"the measured {name} jumped while the arm moves; taken over once it rests")
-            return
-        self._reseed(now, measurement, f"the measured {name} jumped; taken over where it stands")
-
-    def _require_rest(self, measurement: Measurement) -> None:
-        limits, allowed = self.robot.limits, self.config.safety.seed_speed
-        speeds = limits.comparable(np.abs(measurement.velocities))
-        worst = int(np.argmax(speeds))
-        if not speeds[worst] <= allowed:
-            raise ResetRefused(
-                f"the arm still moves: {limits.names[worst]} at {limits.told(worst, speeds[worst])}/s, "
-                f"allowed are {limits.told(worst, allowed)}/s"
-            )
-
-    def _seed(self, now: float, positions: np.ndarray, gripper: float) -> None:
-        still = np.zeros(self.robot.dof)
-        config = self.config
-        self._plan = CommandTrajectory(
-            now, positions, still, still, self.robot.limits, config.period, config.hold_periods
-        )
-        self._gripper = gripper
-        self._now = now
-        self._seeded = True
-        self._settling_since = None
-        self._observe(positions, still)
-        self._reference.hold(now, self._kinematics.position, self._kinematics.rotation)
-        self._mover.drop()
-        self._error = np.zeros(6)
-
-    def _reseed(self, now: float, measurement: Measurement, reason: str) -> None:
-        """Drop what was followed and hold where the arm stands."""
-        self._seed(now, measurement.positions.copy(), measurement.gripper_opening)
-        self._measured = measurement
-        self._resyncs += 1
-        self.intake.forget_before(measurement.stamp)
-        self.safety.hold(reason)
-
-    def _come_to_rest(self, now: float) -> None:
-        """Drop what was followed. The last command stays: its executor may still be under way to where it ends."""
-        self._now = now
-        self._settling_since = None
-        self._observe(self._plan.positions[2], np.zeros(self.robot.dof))
-        self._reference.hold(now, self._kinematics.position, self._kinematics.rotation)
-        self._mover.drop()
-        self._error = np.zeros(6)
-
-    def _clock_jumped(self, now: float) -> None:
-        """Control time jumped: hold where the last command comes to rest."""
-        step = now - self._now
-        if self.safety.stopped:
-            # Nothing is sent: the executor stands at the end of the last command.
-            self._seed(now, self._plan.positions[2].copy(), self._gripper)
-        else:
-            if step < 0.0:
-                # The executor goes by the same clock: it is where it was when it got the last command.
-                self._plan = copy.copy(self._plan)
-                self._plan.stamp += step
-            self._come_to_rest(now)
-        self._resyncs += 1
-        self.intake.forget_before(now)
-        self.safety.hold(f"control time jumped by {step:.3f} s")
-
     def _watch(self, now: float, measurement: Measurement, commanded: np.ndarray) -> bool:
         """Compare the measurement with the command and with the one before; whether the arm was taken over anew."""
         config, limits = self.config.safety, self.robot.limits
@@ -450,6 +358,10 @@ class Controller(MotionPart):
     def _command(self, active: bool, positions: np.ndarray, velocities: np.ndarray, gripper: float) -> Command:
         safety, plan = self.safety, self._plan
         return Command(active, positions, velocities, gripper, safety.state, safety.reason, plan, plan.stamp)
+
+    def _standing(self, now: float, positions: np.ndarray) -> CommandTrajectory:
+        still, config = np.zeros(self.robot.dof), self.config
+        return CommandTrajectory(now, positions, still, still, self.robot.limits, config.period, config.hold_periods)
 
     def _trajectory(self, now: float, velocities: np.ndarray) -> CommandTrajectory:
         config, state = self.config, self._state

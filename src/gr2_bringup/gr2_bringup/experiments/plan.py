@@ -199,9 +199,7 @@ def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterato
     tokenizer = out / f"tokenizer-{recipe}"
     clips = [str(out / "video")] if experiment.clips is not None else []
     drawn = _datasets(demos, *clips)
-    yield Step(
-        ("train-tokenizer", *drawn, *learn, *_sets(model), "--out", str(tokenizer)), tokenizer / "card.json"
-    )
+    yield Step(("train-tokenizer", *drawn, *learn, *_sets(model), "--out", str(tokenizer)), tokenizer / "card.json")
     pretrained = out / f"pretrained-{recipe}-{seed}"
     if arm.pretrained:
         shown = _datasets(*(clips or [demos]), *experiment.video)
