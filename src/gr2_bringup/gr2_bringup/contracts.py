@@ -15,6 +15,7 @@ from gr2_tools.topics import STACK_TOPICS
 CAMERAS = tuple(f"/{name}_camera/{topic}" for name in ("head", "wrist") for topic in ("image_raw", "camera_info"))
 IMAGES = ("/head_camera/image_raw", "/wrist_camera/image_raw")
 IMAGINATION = ("/imagination/head", "/imagination/wrist", "/imagination/surprise")
+TRAJECTORY_ACTION = "/joint_trajectory_controller/follow_joint_trajectory"  # MoveIt's way; gr2 streams on the topic
 GRIPPER_ACTION = "/robotiq_gripper_controller/gripper_cmd"
 PARAMETER_SERVICES = tuple(
     f"~/{name}"
@@ -85,7 +86,7 @@ CONTRACTS: Mapping[str, Contract] = {
         ),
         subscribes=(JOINT_TRAJECTORY_TOPIC, "/instruction", "/fake_kortex/inject"),
         serves=("/fault_controller/reset_fault", *PARAMETER_SERVICES),
-        acts=(GRIPPER_ACTION,),
+        acts=(TRAJECTORY_ACTION, GRIPPER_ACTION),
     ),
     "wbc_node": Contract(
         publishes=("/joint_commands", "/gripper_command", "/robot_state", "/wbc_status", "/diagnostics"),
@@ -190,7 +191,7 @@ OTHERS: Mapping[str, Contract] = {
             "/robot_state_publisher/*",
         ),
         calls=("/controller_manager/*",),
-        acts=("/joint_trajectory_controller/follow_joint_trajectory", GRIPPER_ACTION),
+        acts=(TRAJECTORY_ACTION, GRIPPER_ACTION),
     ),
     # the cameras' drivers, whatever they are
     "cameras": Contract(

@@ -57,8 +57,14 @@ class ControlLoop:
         except SessionLost as lost:
             # An exception out of read or write: the hardware is given up and all its controllers are stopped.
             self.error = str(lost)
+            self.trajectory.deactivate()
             return None
         return ended
+
+    @property
+    def running(self) -> bool:
+        """Whether the controllers are active and the process that holds them does not hang."""
+        return self.state is not None and not self.error and not self.frozen
 
     def reset_fault(self) -> bool:
         """The fault controller's service; it is stopped with the others."""

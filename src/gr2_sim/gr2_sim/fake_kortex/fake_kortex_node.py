@@ -1,4 +1,4 @@
-"""The fake driver as a node: topics, the action and the services of ros2_kortex and its controllers, in real time.
+"""The fake driver as a node: topics, actions and services of ros2_kortex and its controllers, in real time.
 
     fake_kortex_node --ros-args -p controllers:=kortex_controllers.yaml
 
@@ -44,10 +44,11 @@ from gr2_sim.fake_kortex.command_limiter import OutOfBounds
 from gr2_sim.fake_kortex.control_loop import ControlLoop
 from gr2_sim.fake_kortex.driver import KortexDriver
 from gr2_sim.fake_kortex.faults import Faults, UnknownFault
+from gr2_sim.fake_kortex.follow_trajectory import FollowTrajectoryServer, to_trajectory
 from gr2_sim.fake_kortex.gen3 import Gen3
 from gr2_sim.fake_kortex.gripper_controller import Ending, GoalRejected
 from gr2_sim.fake_kortex.settings import Settings, read_settings, urdf_limits
-from gr2_sim.fake_kortex.trajectory_controller import Trajectory, TrajectoryRejected
+from gr2_sim.fake_kortex.trajectory_controller import TrajectoryRejected
 from gr2_sim.layout import LayoutError
 from gr2_sim.sim_node import LATCHED, NEWEST, RELIABLE, BadParameter, Polled, SimNode
 from gr2_wbc.robots import load_robot
@@ -78,6 +79,15 @@ class FakeKortexNode(SimNode):
         self._loop = ControlLoop(KortexDriver(self._arm), urdf_limits(load_robot(ROBOT)), self._settings, period)
         self._faults = Faults(self._arm, self._loop)
         self._goals: dict[int, ServerGoalHandle] = {}
+        self._follow_server = FollowTrajectoryServer(
+            self,
+            f"{TRAJECTORY_CONTROLLER}/follow_joint_trajectory",
+            self._loop,
+            self._lock,
+            self._ros_time,
+            self._refuse,
+            self._settings.action_monitor_rate,
+        )
         self.lost = 0.0
 
     def _value(self, name: str) -> Any:
@@ -133,16 +143,9 @@ class FakeKortexNode(SimNode):
     def _on_trajectory(self, message: JointTrajectory) -> None:
         if self._loop.error or self._loop.frozen:
             return
-        stamp, points = message.header.stamp, message.points
-        trajectory = Trajectory(
-            stamp=stamp.sec + 1e-9 * stamp.nanosec,
-            joint_names=tuple(message.joint_names),
-            times=tuple(p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in points),
-            positions=tuple(p.positions for p in points),
-            velocities=tuple(p.velocities for p in points),
-        )
         try:
-            self._loop.trajectory.accept(self._ros_time(), trajectory)
+            with self._lock:
+                self._loop.trajectory.accept(self._ros_time(), to_trajectory(message))
             self._arm.accepted += 1
         except TrajectoryRejected as rejected:
             self._arm.rejected += 1
@@ -301,8 +304,9 @@ class FakeKortexNode(SimNode):
             time.sleep(max(deadline - time.monotonic(), 0.0))
 
     def close(self) -> None:
-        """End the cameras' thread and the action's server."""
+        """End the cameras' thread and the actions' servers."""
         super().close()
+        self._follow_server.destroy()
         self._gripper_server.destroy()
 
 
