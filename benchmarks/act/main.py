@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes-per-task", type=int, default=0, help="use so many of each task (default: all)")
     parser.add_argument("--steps", type=int, default=1_000_000, help="of the optimiser, at most")
     parser.add_argument("--minutes", type=float, default=60.0, help="time of this call (default: %(default)s)")
+    parser.add_argument(
+        "--cpu-minutes",
+        type=float,
+        default=float("inf"),
+        help="processor time of the run, all calls (default: no bound)",
+    )
     parser.add_argument("--batch", type=int, default=16, help="samples of a step (default: %(default)s)")
     parser.add_argument("--side", type=int, default=128, help="of the images [px] (default: %(default)s)")
     parser.add_argument("--horizon", type=int, default=16, help="poses of a chunk (default: %(default)s)")
@@ -58,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     except (PeerFailed, ValueError, OSError) as error:
         print(f"gr2 bench act: {error}", file=sys.stderr)
         return 2
-    words = ["--steps", args.steps, "--minutes", args.minutes, "--batch", args.batch]
+    words = ["--steps", args.steps, "--minutes", args.minutes, "--cpu-minutes", args.cpu_minutes]
+    words += ["--batch", args.batch]
     words += ["--threads", args.threads, "--seed", args.seed]
     command = [python, _HERE / "train.py", arrays, args.out, *words]
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}

@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--cpu-minutes", type=float, required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
@@ -60,7 +61,12 @@ def main() -> int:
     begun, cpu, total = time.monotonic(), time.process_time(), 0.0
     told = time.monotonic()
     first = step
-    while step < args.steps and time.monotonic() - begun < 60.0 * args.minutes:
+
+    def done() -> bool:
+        spent = trained + time.process_time() - cpu
+        return step >= args.steps or time.monotonic() - begun > 60.0 * args.minutes or spent > 60.0 * args.cpu_minutes
+
+    while not done():
         rows = np.random.default_rng((args.seed, step)).integers(about["frames"], size=args.batch)
         batch = {name: pixels(arrays[view][rows]) for name, view in zip(CAMERAS, ("head", "wrist"), strict=True)}
         batch[STATE] = torch.from_numpy(arrays["state"][rows])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 import pytest
 
-from gr2_bringup.experiments import page, plan
+from gr2_bringup.experiments import costs, page, plan
 from gr2_policy.training.recipe import load_recipe
 
 THREE = """
@@ -65,6 +66,40 @@ def test_pre_training_on_clips_sees_no_demonstrations(tmp_path: Path) -> None:
     assert shown["pretrain"] == ["video"]
     assert shown["finetune"] == ["demos"]
     assert all("pretrain.schedule.steps=9" in step.words for step in found if step.words[0] == "pretrain")
+
+
+def test_act_is_trained_and_served_by_its_bench(tmp_path: Path) -> None:
+    arm = "  - {name: ACT, policy: act, cpu_minutes: 3}\n"
+    (tmp_path / "act.yaml").write_text(THREE + arm)
+    found = list(plan.steps(plan.load(str(tmp_path / "act.yaml")), tmp_path, workers=2))
+    trained = [step for step in found if step.words[:2] == ("bench", "act")]
+    assert [step.words[step.words.index("--seed") + 1] for step in trained] == ["0", "1"]
+    assert all(step.words[step.words.index("--cpu-minutes") + 1] == "3" for step in trained)
+    served = [step for step in found if step.asks]
+    assert [Path(step.asks[-1]) for step in served] == [step.makes.parent for step in trained]
+    assert all("command={answer}" in step.words and "served" in step.words for step in served)
+    (tmp_path / "act.yaml").write_text(THREE + arm.replace(", cpu_minutes: 3", ""))
+    with pytest.raises(plan.ExperimentError, match="cpu_minutes"):
+        plan.load(str(tmp_path / "act.yaml"))
+
+
+def test_what_a_training_cost_and_where_it_ended(experiment: plan.Experiment, tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    kept = costs.Costs(tmp_path)
+    for seed in (0, 1):
+        folder = plan.run_folder(tmp_path, experiment.arms[0], seed) / "training"
+        kept.add(folder / "card.json", 30.0)
+        kept.add(folder / "card.json", 30.0)  # it was broken off and went on
+        with SummaryWriter(str(folder / "curves")) as writer:
+            for step in range(1, 101):
+                writer.add_scalar("video", float(seed if step >= 90 else 100), step)
+    first, second = page.trainings(experiment, tmp_path)
+    assert (first.seconds, first.losses) == (60.0, {"video": 0.5})
+    assert math.isnan(second.seconds)
+    written = page.text(experiment, [], "a machine", [first, second])
+    assert "| From scratch | 1.0 min | 0.500 |  |" in written
+    assert "| pre-trained | not kept |" in written
 
 
 @pytest.mark.parametrize("name", plan.known())

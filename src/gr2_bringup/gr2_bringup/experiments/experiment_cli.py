@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from gr2_bringup.experiments import page, plan
+from gr2_bringup.experiments import costs, page, plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def _carry_out(experiment: plan.Experiment, out: Path, workers: int) -> int:
     out.mkdir(parents=True, exist_ok=True)
     done = out / "done.txt"
     finished = set(done.read_text(encoding="utf-8").splitlines()) if done.exists() else set()
-    begun, ran = time.monotonic(), 0
+    begun, ran, kept = time.monotonic(), 0, costs.Costs(out)
     for number, step in enumerate(steps, start=1):
         words = " ".join(step.words)
         if words in finished and step.makes.exists():
@@ -70,7 +70,9 @@ def _carry_out(experiment: plan.Experiment, out: Path, workers: int) -> int:
         left = (time.monotonic() - begun) / ran * (len(steps) - number + 1) if ran else 0.0
         about = f", about {left / 60.0:.0f} min left" if ran else ""
         print(f"\n[{number}/{len(steps)}{about}] ./gr2 {words}", flush=True)
-        code = subprocess.run([sys.executable, "-m", "gr2_bringup.cli", *step.words]).returncode
+        spent = costs.children_seconds()
+        code = _run(step)
+        kept.add(step.makes, costs.children_seconds() - spent)
         if code:
             print(
                 f"gr2 experiment: this step ended with exit code {code}; the same command goes on there",
@@ -81,6 +83,18 @@ def _carry_out(experiment: plan.Experiment, out: Path, workers: int) -> int:
         with done.open("a", encoding="utf-8") as file:
             file.write(words + "\n")
     return 0
+
+
+def _run(step: plan.Step) -> int:
+    gr2 = [sys.executable, "-m", "gr2_bringup.cli"]
+    words = list(step.words)
+    if step.asks:
+        asked = subprocess.run([*gr2, *step.asks], stdout=subprocess.PIPE, text=True)
+        if asked.returncode:
+            return asked.returncode
+        answer = asked.stdout.strip().splitlines()[-1]
+        words = [word.replace("{answer}", answer) for word in words]
+    return subprocess.run([*gr2, *words]).returncode
 
 
 def machine() -> str:

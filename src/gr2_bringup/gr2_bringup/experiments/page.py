@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gr2_bringup.experiments.plan import Arm, Experiment, ExperimentError, result_file
+from gr2_bringup.experiments.costs import SHOWN, Costs, final_losses
+from gr2_bringup.experiments.plan import Arm, Experiment, ExperimentError, result_file, run_folder
 from gr2_sim.tally import wilson
 
 
@@ -104,11 +106,42 @@ def write(experiment: Experiment, out: Path, folder: Path, machine: str) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     picture, page = folder / f"{experiment.name}.png", folder / f"{experiment.name}.md"
     plot(found, experiment.title, picture)
-    _put(page, text(experiment, found, machine))
+    _put(page, text(experiment, found, machine, trainings(experiment, out)))
     return page
 
 
-def text(experiment: Experiment, found: Sequence[Row], machine: str) -> str:
+@dataclass(frozen=True)
+class Training:
+    """What learning an arm took, means over its seeds.
+
+    Attributes:
+        arm: its name.
+        seconds: processor time of the fine-tuning (what arms share, e.g. pre-training, not counted); nan: not kept.
+        losses: where the curves ended.
+    """
+
+    arm: str
+    seconds: float
+    losses: dict[str, float]
+
+
+def trainings(experiment: Experiment, out: Path) -> list[Training]:
+    """Of the arms that were trained."""
+    spent, found = Costs(out).seconds, []
+    for arm in experiment.arms:
+        folders = [run_folder(out, arm, seed) / "training" for chosen, seed in experiment.runs() if chosen is arm]
+        if not arm.trained:
+            continue
+        made = [folder / ("act.json" if arm.policy == "act" else "card.json") for folder in folders]
+        each = [final_losses(folder) for folder in folders]
+        seconds = [spent.get(str(path), math.nan) for path in made]
+        ends = {name: [one[name] for one in each if name in one] for name in SHOWN}
+        losses = {name: sum(values) / len(values) for name, values in ends.items() if values}
+        found.append(Training(arm.name, sum(seconds) / len(seconds), losses))
+    return found
+
+
+def text(experiment: Experiment, found: Sequence[Row], machine: str, trained: Sequence[Training] = ()) -> str:
     """The page."""
     chains = any(row.average_length is not None for row in found)
     head = ["", "suite", "successes", "rate", "95 % interval", "rate of each seed"]
@@ -138,6 +171,7 @@ def text(experiment: Experiment, found: Sequence[Row], machine: str) -> str:
             "",
             experiment.scale.strip(),
             "",
+            *_trainings(trained),
             *_imagination(found),
             *_by_task(found),
             "## How it failed",
@@ -150,6 +184,25 @@ def text(experiment: Experiment, found: Sequence[Row], machine: str) -> str:
             "",
         ]
     )
+
+
+def _trainings(trained: Sequence[Training]) -> list[str]:
+    if not trained:
+        return []
+    lines = [
+        "## Training",
+        "",
+        "Means over the seeds; losses over the last tenth of the fine-tuning (video: nats a token; action: with its KL"
+        " term), on what it learned from.",
+        "",
+        "| | processor time of the fine-tuning | " + " | ".join(f"loss of the {name}" for name in SHOWN) + " |",
+        "|---" * (2 + len(SHOWN)) + "|",
+    ]
+    for one in trained:
+        spent = "not kept" if math.isnan(one.seconds) else f"{one.seconds / 60.0:.1f} min"
+        ends = [f"{one.losses[name]:.3f}" if name in one.losses else "" for name in SHOWN]
+        lines.append("| " + " | ".join([one.arm, spent, *ends]) + " |")
+    return [*lines, ""]
 
 
 def _imagination(found: Sequence[Row]) -> list[str]:

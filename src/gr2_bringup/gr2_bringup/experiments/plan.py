@@ -55,7 +55,8 @@ class Arm:
     Attributes:
         name: in the table.
         policy: name of an installed policy.
-        trained: learn it here (policy gr2 only); else ``options`` say what is run.
+        trained: learn it here (policies gr2 and act); else ``options`` say what is run.
+        cpu_minutes: processor time that policy act is trained for [min].
         pretrained: begin from the experiment's video pre-training.
         recipe: of the training; empty: the experiment's.
         episodes_per_task: demonstrations used; 0: all.
@@ -66,6 +67,7 @@ class Arm:
     name: str
     policy: str = "gr2"
     trained: bool = True
+    cpu_minutes: float = 0.0
     pretrained: bool = False
     recipe: str = ""
     episodes_per_task: int = 0
@@ -122,10 +124,14 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Step:
-    """A command, as the words after ``./gr2``, and the file or folder that shows it was carried out."""
+    """A command, as the words after ``./gr2``, and the file or folder that shows it was carried out.
+
+    Where another command is to be asked first, its last line of output takes the place of ``{answer}``.
+    """
 
     words: tuple[str, ...]
     makes: Path
+    asks: tuple[str, ...] = ()
 
 
 def load(name: str) -> Experiment:
@@ -152,6 +158,8 @@ def load(name: str) -> Experiment:
         raise ExperimentError(f"{path} cannot be used: {error}") from error
     if experiment.data is None and any(arm.trained for arm in arms):
         raise ExperimentError(f"{path}: an arm is trained, but there is no 'data' to train it on")
+    if any(arm.policy == "act" and arm.cpu_minutes <= 0.0 for arm in arms):
+        raise ExperimentError(f"{path}: policy act needs cpu_minutes, the processor time of its training")
     if experiment.data is None and not experiment.tasks:
         raise ExperimentError(f"{path}: neither 'data' nor 'tasks' say what is evaluated")
     return experiment
@@ -193,6 +201,9 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
 
 
 def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterator[Step]:
+    if arm.policy == "act":
+        yield _training_act(arm, seed, out, experiment.data)
+        return
     recipe, demos = experiment.recipe_of(arm), str(out / "demos")
     learn = ["--recipe", recipe, "--cpu", "--threads", "1"]
     model = experiment.set | {key: value for key, value in arm.set.items() if key.startswith("model.")}
@@ -219,20 +230,33 @@ def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterato
     )
 
 
+def _training_act(arm: Arm, seed: int, out: Path, data: Data | None) -> Step:
+    """LeRobot's ACT on the same demonstrations, for a given processor time."""
+    run = run_folder(out, arm, seed) / "training"
+    words = ["bench", "act", "--data", str(out / "demos"), "--out", str(run), "--seed", str(seed)]
+    words += ["--side", str(data.size)] if data is not None else []
+    words += ["--episodes-per-task", str(arm.episodes_per_task)] if arm.episodes_per_task else []
+    words += ["--cpu-minutes", str(arm.cpu_minutes), "--minutes", str(100.0 * arm.cpu_minutes)]
+    return Step(tuple(words), run / "act.json")
+
+
 def _evaluation(experiment: Experiment, arm: Arm, seed: int, suite: str, out: Path, workers: int) -> Step:
-    options = dict(arm.options)
-    if arm.trained:
+    options, policy, asks = dict(arm.options), arm.policy, ()
+    if arm.policy == "act":
+        options["command"], policy = "{answer}", "served"
+        asks = ("bench", "act", "--serve", str(run_folder(out, arm, seed) / "training"))
+    elif arm.trained:
         options["checkpoint"] = run_folder(out, arm, seed) / "weights"
     tasks = experiment.tasks or (experiment.data.tasks if experiment.data else ())
     target = result_file(out, arm, seed, suite)
-    words = ["eval", "--policy", arm.policy, "--suite", suite, "--episodes", str(experiment.tests)]
+    words = ["eval", "--policy", policy, "--suite", suite, "--episodes", str(experiment.tests)]
     words += [] if suite.startswith("chains") else ["--tasks", "all" if suite == "bin" else ",".join(tasks)]
     words += ["--time-limit", str(experiment.time_limit), "--workers", str(workers), "--json", str(target)]
     words += ["--imagine", str(experiment.imagine)] if experiment.imagine and arm.policy == "gr2" else []
     words += ["--size", str(experiment.data.size)] if experiment.data else []
     for key, value in options.items():
         words += ["--option", f"{key}={value}".replace("{demos}", str(out / "demos"))]
-    return Step(tuple(words), target)
+    return Step(tuple(words), target, asks)
 
 
 def run_folder(out: Path, arm: Arm, seed: int) -> Path:
