@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class Knot:
     velocities: np.ndarray | None = None
     accelerations: np.ndarray | None = None
 
+    @cached_property
     def still(self) -> Sample:
         """The point as what is wanted for good: what it does not have is zero."""
         zero = np.zeros(len(self.positions))

@@ -113,7 +113,7 @@ class TrajectoryController:
 
     def activate(self, now: float, measured: np.ndarray) -> None:
         """Begin to hold the measured positions (n,) [rad]."""
-        self._command, self._command_time = Knot(measured.copy()).still(), now
+        self._command, self._command_time = Knot(measured.copy()).still, now
         self.desired = measured.copy()
         self._running = self._hold(Knot(measured))
 
@@ -250,7 +250,7 @@ class TrajectoryController:
             return between(now - running.before_time, span, running.before, knots[0])
         index = int(np.searchsorted(times, elapsed, side="right"))
         if index >= len(times):
-            return knots[-1].still()
+            return knots[-1].still
         span = float(times[index] - times[index - 1])
         return between(elapsed - float(times[index - 1]), span, knots[index - 1], knots[index])
 
