@@ -241,7 +241,8 @@ def _training_act(arm: Arm, seed: int, out: Path, data: Data | None) -> Step:
 
 
 def _evaluation(experiment: Experiment, arm: Arm, seed: int, suite: str, out: Path, workers: int) -> Step:
-    options, policy, asks = dict(arm.options), arm.policy, ()
+    options, policy = dict(arm.options), arm.policy
+    asks: tuple[str, ...] = ()
     if arm.policy == "act":
         options["command"], policy = "{answer}", "served"
         asks = ("bench", "act", "--serve", str(run_folder(out, arm, seed) / "training"))
