@@ -83,6 +83,20 @@ def test_act_is_trained_and_served_by_its_bench(tmp_path: Path) -> None:
         plan.load(str(tmp_path / "act.yaml"))
 
 
+def test_arms_may_learn_from_demonstrations_of_other_scenes(tmp_path: Path) -> None:
+    arm = "  - {name: more, demos: chains-ABCD-D}\n"
+    written = THREE.replace("episodes: 4}", "episodes: 4, suite: chains-ABC-D}\nsuites: [plain@chain_d]") + arm
+    (tmp_path / "two.yaml").write_text(written)
+    found = list(plan.steps(plan.load(str(tmp_path / "two.yaml")), tmp_path, workers=2))
+    made = {step.words[step.words.index("--suite") + 1]: step for step in found if step.words[0] == "demos"}
+    assert list(made) == ["chains-ABC-D", "chains-ABCD-D"]
+    learned = [step.words for step in found if step.words[0] == "finetune" and "more-seed0" in step.words[-1]]
+    assert [words[words.index("--data") + 1] for words in learned] == [str(tmp_path / "demos-chains-ABCD-D")]
+    assert sum(step.words[0] == "train-tokenizer" for step in found) == 2
+    evaluated = [step.words for step in found if step.words[0] == "eval"]
+    assert all(words[words.index("--scene") + 1] == "chain_d" and "plain" in words for words in evaluated)
+
+
 def test_what_a_training_cost_and_where_it_ended(experiment: plan.Experiment, tmp_path: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 

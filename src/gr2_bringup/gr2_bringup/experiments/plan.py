@@ -25,12 +25,14 @@ class Data:
         episodes: of each.
         size: edge of the images [px].
         style: of the teacher, ``plain`` or ``varied``.
+        suite: whose scenes they are made in, see ``gr2 demos --help``.
     """
 
     tasks: tuple[str, ...]
     episodes: int
     size: int = 64
     style: str = "plain"
+    suite: str = "simple"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Arm:
         pretrained: begin from the experiment's video pre-training.
         recipe: of the training; empty: the experiment's.
         episodes_per_task: demonstrations used; 0: all.
+        demos: suite whose demonstrations it learns from; empty: the experiment's.
         set: changes of the recipe, dotted name -> value.
         options: for the policy in evaluation; ``{demos}`` stands for the folder of the demonstrations.
     """
@@ -71,6 +74,7 @@ class Arm:
     pretrained: bool = False
     recipe: str = ""
     episodes_per_task: int = 0
+    demos: str = ""
     set: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -84,7 +88,7 @@ class Experiment:
         title, question, scale: for the page; ``scale`` says what was run smaller than in the paper.
         arms: what is compared.
         tests: episodes of each task.
-        suites: settings of the evaluation.
+        suites: settings of the evaluation; ``plain@SCENE``: the tasks as they are, in that scene.
         tasks: evaluated; empty: those of the data.
         seeds: of training; arms that are not trained run once.
         data: demonstrations; None: nothing is trained.
@@ -179,11 +183,13 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
         workers: processes that simulate.
     """
     data = experiment.data
-    demos = out / "demos"
     if data is not None:
-        words = ["demos", "--out", str(demos), "--tasks", ",".join(data.tasks), "--episodes", str(data.episodes)]
-        words += ["--size", str(data.size), "--style", data.style, "--workers", str(workers)]
-        yield Step(tuple(words), demos / "meta" / "info.json")
+        suites = dict.fromkeys(arm.demos or data.suite for arm in experiment.arms)
+        for suite in suites:
+            demos = demos_folder(experiment, suite, out)
+            words = ["demos", "--out", str(demos), "--suite", suite, "--tasks", ",".join(data.tasks)]
+            words += ["--episodes", str(data.episodes), "--size", str(data.size), "--style", data.style]
+            yield Step((*words, "--workers", str(workers)), demos / "meta" / "info.json")
     clips = experiment.clips
     if clips is not None:
         words = ["video", "--out", str(out / "video"), "--clips", str(clips.number), "--size", str(clips.size)]
@@ -201,17 +207,18 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
 
 
 def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterator[Step]:
+    demos = str(demos_folder(experiment, arm.demos, out))
     if arm.policy == "act":
-        yield _training_act(arm, seed, out, experiment.data)
+        yield _training_act(arm, seed, out, demos, experiment.data)
         return
-    recipe, demos = experiment.recipe_of(arm), str(out / "demos")
+    recipe = experiment.recipe_of(arm)
     learn = ["--recipe", recipe, "--cpu", "--threads", "1"]
     model = experiment.set | {key: value for key, value in arm.set.items() if key.startswith("model.")}
-    tokenizer = out / f"tokenizer-{recipe}"
+    tokenizer = out / "-".join(filter(None, ["tokenizer", recipe, arm.demos]))
     clips = [str(out / "video")] if experiment.clips is not None else []
     drawn = _datasets(demos, *clips)
     yield Step(("train-tokenizer", *drawn, *learn, *_sets(model), "--out", str(tokenizer)), tokenizer / "card.json")
-    pretrained = out / f"pretrained-{recipe}-{seed}"
+    pretrained = out / "-".join(filter(None, ["pretrained", recipe, arm.demos, str(seed)]))
     if arm.pretrained:
         shown = _datasets(*(clips or [demos]), *experiment.video)
         words = ("pretrain", *shown, *learn, *_sets({"pretrain.seed": seed} | model), "--tokenizer", str(tokenizer))
@@ -230,10 +237,10 @@ def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterato
     )
 
 
-def _training_act(arm: Arm, seed: int, out: Path, data: Data | None) -> Step:
+def _training_act(arm: Arm, seed: int, out: Path, demos: str, data: Data | None) -> Step:
     """LeRobot's ACT on the same demonstrations, for a given processor time."""
     run = run_folder(out, arm, seed) / "training"
-    words = ["bench", "act", "--data", str(out / "demos"), "--out", str(run), "--seed", str(seed)]
+    words = ["bench", "act", "--data", demos, "--out", str(run), "--seed", str(seed)]
     words += ["--side", str(data.size)] if data is not None else []
     words += ["--episodes-per-task", str(arm.episodes_per_task)] if arm.episodes_per_task else []
     words += ["--cpu-minutes", str(arm.cpu_minutes), "--minutes", str(100.0 * arm.cpu_minutes)]
@@ -250,14 +257,22 @@ def _evaluation(experiment: Experiment, arm: Arm, seed: int, suite: str, out: Pa
         options["checkpoint"] = run_folder(out, arm, seed) / "weights"
     tasks = experiment.tasks or (experiment.data.tasks if experiment.data else ())
     target = result_file(out, arm, seed, suite)
-    words = ["eval", "--policy", policy, "--suite", suite, "--episodes", str(experiment.tests)]
+    kind, _, scene = suite.partition("@")
+    words = ["eval", "--policy", policy, "--suite", kind, "--episodes", str(experiment.tests)]
+    words += ["--scene", scene] if scene else []
     words += [] if suite.startswith("chains") else ["--tasks", "all" if suite == "bin" else ",".join(tasks)]
     words += ["--time-limit", str(experiment.time_limit), "--workers", str(workers), "--json", str(target)]
     words += ["--imagine", str(experiment.imagine)] if experiment.imagine and arm.policy == "gr2" else []
     words += ["--size", str(experiment.data.size)] if experiment.data else []
     for key, value in options.items():
-        words += ["--option", f"{key}={value}".replace("{demos}", str(out / "demos"))]
+        words += ["--option", f"{key}={value}".replace("{demos}", str(demos_folder(experiment, arm.demos, out)))]
     return Step(tuple(words), target, asks)
+
+
+def demos_folder(experiment: Experiment, suite: str, out: Path) -> Path:
+    """Where the demonstrations of a suite are; empty: those of the experiment's own."""
+    own = experiment.data is None or suite in ("", experiment.data.suite)
+    return out / ("demos" if own else f"demos-{suite}")
 
 
 def run_folder(out: Path, arm: Arm, seed: int) -> Path:
