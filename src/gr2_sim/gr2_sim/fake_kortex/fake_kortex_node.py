@@ -143,9 +143,10 @@ class FakeKortexNode(SimNode):
     def _on_trajectory(self, message: JointTrajectory) -> None:
         if self._loop.error or self._loop.frozen:
             return
+        trajectory = to_trajectory(message)  # not under the lock: the control loop would wait
         try:
             with self._lock:
-                self._loop.trajectory.accept(self._ros_time(), to_trajectory(message))
+                self._loop.trajectory.accept(self._ros_time(), trajectory)
             self._arm.accepted += 1
         except TrajectoryRejected as rejected:
             self._arm.rejected += 1
