@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-SHOWN = ("video", "action")
+SHOWN = ("video", "pose")
 """Curves of `gr2 finetune` that a page tells."""
 TAIL = 0.1
 """Share of a run over which the end of a curve is averaged."""

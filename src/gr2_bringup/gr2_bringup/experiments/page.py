@@ -192,8 +192,8 @@ def _trainings(trained: Sequence[Training]) -> list[str]:
     lines = [
         "## Training",
         "",
-        "Means over the seeds; losses over the last tenth of the fine-tuning (video: nats a token; action: with its KL"
-        " term), on what it learned from.",
+        "Means over the seeds; losses over the last tenth of the fine-tuning (video: nats a token; pose: of the"
+        " chunk, in units of its usual step), on what it learned from.",
         "",
         "| | processor time of the fine-tuning | " + " | ".join(f"loss of the {name}" for name in SHOWN) + " |",
         "|---" * (2 + len(SHOWN)) + "|",
