@@ -252,7 +252,7 @@ def plot(found: Sequence[Row], title: str, path: Path) -> None:
 
     suites = list(dict.fromkeys(row.suite for row in found))
     arms = list(dict.fromkeys(row.arm for row in found))
-    figure, axes = pyplot.subplots(figsize=(max(5.0, 1.1 * len(suites) * len(arms)), 3.6))
+    figure, axes = pyplot.subplots(figsize=(2.5 + max(5.0, 0.8 * len(suites) * len(arms)), 3.6))
     width = 0.8 / len(arms)
     for index, arm in enumerate(arms):
         chosen = [row for row in found if row.arm == arm]
@@ -267,7 +267,7 @@ def plot(found: Sequence[Row], title: str, path: Path) -> None:
     axes.set_ylim(0.0, 1.0)
     axes.set_ylabel("success rate")
     axes.set_title(title, fontsize=10)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.tight_layout()
     aside = path.with_name(f".{path.name}")
     figure.savefig(aside, dpi=110, format="png")
