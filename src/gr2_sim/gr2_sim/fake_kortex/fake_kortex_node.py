@@ -311,6 +311,11 @@ class FakeKortexNode(SimNode):
         self._gripper_server.destroy()
 
 
+def _spin(executor: SingleThreadedExecutor, stop: StopFlag) -> None:
+    while rclpy.ok() and not stop.is_set():
+        executor.spin_once(timeout_sec=0.2)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     sys.setswitchinterval(0.0005)
@@ -321,11 +326,11 @@ def main(arguments: list[str] | None = None) -> int:
         node = FakeKortexNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        messages = threading.Thread(target=executor.spin, name="messages", daemon=True)
+        messages = threading.Thread(target=_spin, args=(executor, stop), name="messages", daemon=True)
         messages.start()
         node.run(stop)
+        messages.join(timeout=5.0)  # first: a callback under way would meet an executor that is gone
         executor.shutdown()
-        messages.join(timeout=5.0)
         return 0
     except (OutOfBounds, RenderingUnavailable, LayoutError, InvalidParameterTypeException, ValueError) as error:
         print(f"fake_kortex_node: {error}", file=sys.stderr)
