@@ -45,8 +45,9 @@ BY_PIP = {
     "OpenGL": "pyopengl", "accelerate": "accelerate", "apsw": "apsw", "av": "av", "daqp": "daqp", "lz4": "lz4",
     "matplotlib": "matplotlib",
     "mcap": "mcap", "mujoco": "mujoco", "ompl": "ompl", "osqp": "osqp", "pinocchio": "pin", "pyarrow": "pyarrow",
-    "rosbags": "rosbags", "safetensors": "safetensors", "torch": "torch", "transformers": "transformers",
-    "trimesh": "trimesh", "viser": "viser", "zstandard": "zstandard", "backports": "backports.zstd", "ray": "ray",
+    "rosbags": "rosbags", "safetensors": "safetensors", "tensorboard": "tensorboard", "torch": "torch",
+    "transformers": "transformers", "trimesh": "trimesh", "viser": "viser", "zstandard": "zstandard",
+    "backports": "backports.zstd", "ray": "ray",
     "ai_edge_litert": "ai-edge-litert",
 }  # fmt: skip
 """Names on PyPI of what is imported and no package of the system: locked in requirements/."""
