@@ -30,12 +30,6 @@ class Costs:
         os.replace(aside, self._path)
 
 
-def children_seconds() -> float:
-    """Processor time [s] of all processes that this one has started and that have ended."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
 def final_losses(run: Path) -> dict[str, float]:
     """Mean of each shown curve over the end of a training; empty where there are none."""
     if not (run / "curves").is_dir():

@@ -15,12 +15,10 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from gr2_bringup.experiments import costs, page, plan
+from gr2_bringup.experiments import page, plan, runner
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="say which there are")
     parser.add_argument("--out", type=Path, help="folder of everything it makes (default: runs/experiments/NAME)")
     parser.add_argument("--pages", type=Path, default=Path("docs/results"), help="folder of the page and plot")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that simulate")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="that simulate or learn at once")
     parser.add_argument("--only-page", action="store_true", help="run nothing: write the page of what there is")
 
 
@@ -43,10 +41,11 @@ def run(args: argparse.Namespace) -> int:
         experiment = plan.load(args.name)
         out = args.out or Path("runs/experiments") / experiment.name
         if not args.only_page:
-            code = _carry_out(experiment, out, args.workers)
-            if code:
-                return code
+            runner.Runner(out, args.workers).run(plan.steps(experiment, out, args.workers))
         written = page.write(experiment, out, args.pages, machine())
+    except runner.StepFailed as error:
+        print(f"gr2 experiment: {error}", file=sys.stderr)
+        return error.code
     except (plan.ExperimentError, OSError) as error:
         print(f"gr2 experiment: {error}", file=sys.stderr)
         return 2
@@ -55,46 +54,6 @@ def run(args: argparse.Namespace) -> int:
         return 130
     print(written.read_text(encoding="utf-8"))
     return 0
-
-
-def _carry_out(experiment: plan.Experiment, out: Path, workers: int) -> int:
-    steps = list(plan.steps(experiment, out, workers))
-    out.mkdir(parents=True, exist_ok=True)
-    done = out / "done.txt"
-    finished = set(done.read_text(encoding="utf-8").splitlines()) if done.exists() else set()
-    begun, ran, kept = time.monotonic(), 0, costs.Costs(out)
-    for number, step in enumerate(steps, start=1):
-        words = " ".join(step.words)
-        if words in finished and step.makes.exists():
-            continue
-        left = (time.monotonic() - begun) / ran * (len(steps) - number + 1) if ran else 0.0
-        about = f", about {left / 60.0:.0f} min left" if ran else ""
-        print(f"\n[{number}/{len(steps)}{about}] ./gr2 {words}", flush=True)
-        spent = costs.children_seconds()
-        code = _run(step)
-        kept.add(step.makes, costs.children_seconds() - spent)
-        if code:
-            print(
-                f"gr2 experiment: this step ended with exit code {code}; the same command goes on there",
-                file=sys.stderr,
-            )
-            return code
-        ran += 1
-        with done.open("a", encoding="utf-8") as file:
-            file.write(words + "\n")
-    return 0
-
-
-def _run(step: plan.Step) -> int:
-    gr2 = [sys.executable, "-m", "gr2_bringup.cli"]
-    words = list(step.words)
-    if step.asks:
-        asked = subprocess.run([*gr2, *step.asks], stdout=subprocess.PIPE, text=True)
-        if asked.returncode:
-            return asked.returncode
-        answer = asked.stdout.strip().splitlines()[-1]
-        words = [word.replace("{answer}", answer) for word in words]
-    return subprocess.run([*gr2, *words]).returncode
 
 
 def machine() -> str:

@@ -144,6 +144,7 @@ class TextConfig:
         tokens: text tokens of each timestep, the resampler's queries.
         width: width of the resampler.
         heads: its attention heads.
+        normalised: text tokens have one size, whatever is learned. Off is for weights from before there was this.
     """
 
     encoder: str = "minilm"
@@ -151,6 +152,7 @@ class TextConfig:
     tokens: int = 4
     width: int = 192
     heads: int = 4
+    normalised: bool = False
 
     def __post_init__(self) -> None:
         _require(self.encoder in ("minilm", "clip"), f"text.encoder '{self.encoder}' is not minilm or clip")

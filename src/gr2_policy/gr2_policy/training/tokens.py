@@ -7,6 +7,8 @@ an interrupted tokenisation goes on with the next shard.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 from collections import Counter
@@ -107,17 +109,36 @@ def tokenise(
     lacking = [view for view in transforms.views if view not in dataset.shape.views]
     if lacking:
         raise DatasetError(f"{dataset.folder} has no images of {', '.join(lacking)}")
-    manifest = _manifest(folder, tokenizer, transforms, dataset)
     tokenizer = tokenizer.to(device)
-    there = {item["number"] for item in manifest["episodes"]}
     wanted = [dataset.episodes[index].number for index in chosen(dataset.episodes, tasks, per_task)]
-    missing = [number for number in wanted if number not in there]
-    for begin in range(0, len(missing), _EPISODES):
-        batch = missing[begin : begin + _EPISODES]
-        manifest = _add_shard(folder, manifest, dataset, batch, tokenizer, transforms, device)
-        if progress:
-            progress(len(wanted) - len(missing) + begin + len(batch), len(wanted))
-    return TokenStore(folder)
+    manifest = _manifest(folder, tokenizer, transforms, dataset)
+    if not _missing(manifest, wanted):
+        return TokenStore(folder)
+    with _alone(folder):
+        manifest = _manifest(folder, tokenizer, transforms, dataset)
+        missing = _missing(manifest, wanted)
+        if not manifest["shards"]:
+            for old in folder.glob("shard-*.safetensors"):  # of a dataset that is no more what it was
+                old.unlink()
+        for begin in range(0, len(missing), _EPISODES):
+            batch = missing[begin : begin + _EPISODES]
+            manifest = _add_shard(folder, manifest, dataset, batch, tokenizer, transforms, device)
+            if progress:
+                progress(len(wanted) - len(missing) + begin + len(batch), len(wanted))
+        return TokenStore(folder)
+
+
+def _missing(manifest: dict[str, Any], wanted: list[int]) -> list[int]:
+    there = {item["number"] for item in manifest["episodes"]}
+    return [number for number in wanted if number not in there]
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Trainings that begin at once make a store one after the other; each then finds what the one before has made."""
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def chosen(episodes: Iterable[Labelled], tasks: Collection[str] = (), per_task: int = 0) -> list[int]:
@@ -149,8 +170,6 @@ def _manifest(folder: Path, tokenizer: VqGan, transforms: Transforms, dataset: D
         known = {(info.number, info.length, info.instruction) for info in dataset.episodes}
         if same and all((e["number"], e["length"], e["instruction"]) in known for e in manifest["episodes"]):
             return dict(manifest)
-        for old in folder.glob("shard-*.safetensors"):
-            old.unlink()
     return about | {"shards": 0, "episodes": []}
 
 

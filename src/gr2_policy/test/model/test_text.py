@@ -111,3 +111,20 @@ def test_resampler_ignores_padding() -> None:
     torch.testing.assert_close(out[:1], resampler(text.pad_features([short])))
     spoiled = dataclasses.replace(both, features=both.features + 5.0 * (~both.known)[..., None])
     torch.testing.assert_close(resampler(spoiled), out)
+
+
+def test_text_tokens_keep_their_size_whatever_is_learned() -> None:
+    """Grown weights must not let the text drown the state in the action query, which is their sum."""
+    found = text.pad_features([torch.randn(5, 384), torch.randn(7, 384)])
+    for size in ("mini", "B"):
+        config = dataclasses.replace(load_size(size).text, encoder="minilm")
+        assert config.normalised
+        torch.manual_seed(0)
+        resampler = text.Resampler(config, 64)
+        with torch.no_grad():
+            resampler.project_out.weight.mul_(100.0)
+            tokens = resampler(found)
+        torch.testing.assert_close(tokens.square().mean(dim=-1), torch.ones(2, config.tokens), rtol=0.01, atol=0.0)
+    plain = text.Resampler(dataclasses.replace(config, normalised=False), 64)
+    plain.load_state_dict(resampler.state_dict())
+    assert plain(found).square().mean() > 100.0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -323,6 +325,28 @@ def test_an_interrupted_tokenisation_goes_on(
         tokenise(dataset, other, Transforms.of(CONFIG), CPU, stop)
     assert len(TokenStore(store_folder(dataset.folder, other)).episodes) == 4
     assert len(tokenise(dataset, other, Transforms.of(CONFIG), CPU).episodes) == 6
+
+
+def test_two_trainings_that_begin_at_once_share_one_store(
+    dataset: Dataset, tokenizer: VqGan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One wants two episodes of a task, the other all: neither may overwrite what the other has made."""
+    torch.manual_seed(3)
+    other = VqGan(CONFIG.tokenizer).freeze()
+    transforms = Transforms.of(CONFIG)
+    monkeypatch.setattr("gr2_policy.training.tokens._EPISODES", 1)
+    with ThreadPoolExecutor(2) as pool:
+        few = pool.submit(tokenise, dataset, copy.deepcopy(other), transforms, CPU, None, ("task_1",), 2)
+        every = pool.submit(tokenise, dataset, copy.deepcopy(other), transforms, CPU)
+        assert {episode.number for episode in few.result().episodes} >= {1, 3}
+        assert [episode.number for episode in every.result().episodes] == list(range(6))
+    store = TokenStore(store_folder(dataset.folder, other))
+    assert len({(episode.shard, episode.first) for episode in store.episodes}) == 6
+    for index, episode in enumerate(store.episodes):
+        images = dataset.read(episode.number).images
+        frames = np.stack([np.stack([transforms.resize(f) for f in images[v]]) for v in store.views], axis=1)
+        found = store.window(index, 0, episode.length, 1).tokens
+        np.testing.assert_array_equal(found, encode(other, frames, CPU))
 
 
 def test_only_what_is_asked_for_becomes_tokens(dataset: Dataset) -> None:
