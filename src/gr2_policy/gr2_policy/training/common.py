@@ -60,6 +60,13 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reschedule", action="store_true", help="go on with other steps or learning rates than the run began with"
     )
+    parser.add_argument(
+        "--hold-out",
+        type=int,
+        default=0,
+        metavar="N",
+        help="keep the last N episodes of each task apart, and measure on them (curves held_out/…)",
+    )
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch on the processor (default: its own choice)")
     parser.add_argument("--cpu", action="store_true", help="do not use a GPU")
 
@@ -87,6 +94,7 @@ def parse_sources(args: argparse.Namespace) -> tuple[Source, ...]:
                 float(weight) if is_weight else 1.0,
                 getattr(args, "episodes_per_task", 0),
                 tuple(args.tasks.split(",")) if getattr(args, "tasks", "") else (),
+                getattr(args, "hold_out", 0),
             )
         )
     return tuple(sources)
@@ -143,8 +151,7 @@ def open_stores(
             def progress(done: int, total: int, line: Any = line) -> None:
                 bar.update(line, completed=done, total=total)
 
-            wanted = (source.tasks, source.episodes_per_task)
-            stores.append(tokenise(dataset, tokenizer, transforms, device, progress, *wanted))
+            stores.append(tokenise(dataset, tokenizer, transforms, device, progress, source))
             whole = next(task.total for task in bar.tasks if task.id == line)
             bar.update(line, completed=whole)
     tokenizer.to("cpu")

@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
             "datasets": [source.folder for source in sources],
             "episodes_per_task": args.episodes_per_task,
             "tasks": args.tasks,
+            **({"hold_out": args.hold_out} if args.hold_out else {}),
             "windows": mixture.windows,
             "pretrained": "",
         }

@@ -27,6 +27,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from gr2_policy.training.curves import Curves, Sums
 from gr2_policy.training.settings import Settings
 from gr2_policy.training.state import (
     RunState,
@@ -81,6 +82,9 @@ class Stage(Protocol):
 
     def pictures(self, module: nn.Module, device: torch.device) -> dict[str, np.ndarray]:
         """Pictures (height, width, 3) uint8 that show what was learned, by name."""
+
+    def held_out(self, device: torch.device) -> dict[str, float]:
+        """Figures on data that is not learned from, by name; none where there is none."""
 
     def export(self, module: nn.Module, folder: Path, about: dict[str, Any]) -> None:
         """Write a checkpoint to be used."""
@@ -183,8 +187,8 @@ class _Loop:
         """See :func:`train`."""
         settings, steps = self.settings, self.settings.schedule.steps
         figures: dict[str, float] = {}
-        with _Signals(self), _Loader(self) as loader, _Curves(self.folder, self.main) as curves:
-            mark, since, sums = time.monotonic(), self.step, _Sums()
+        with _Signals(self), _Loader(self) as loader, Curves(self.folder, self.main) as curves:
+            mark, since, sums = time.monotonic(), self.step, Sums()
             while self.step < steps and not self._must_stop():
                 self._one_step(loader, sums)
                 self.step += 1
@@ -197,9 +201,9 @@ class _Loop:
                     curves.write(self.step, figures | {"samples_per_second": rate, "waited_for_data": waited})
                     if self.main:
                         self.report(Progress(self.step, steps, figures, rate, waited, left))
-                    mark, since, loader.waited, sums = now, self.step, 0.0, _Sums()
+                    mark, since, loader.waited, sums = now, self.step, 0.0, Sums()
                 if self.step % settings.sample_every == 0 or self.step == steps:
-                    self._show(curves)
+                    figures |= self._show(curves)
                 if self.step % settings.save_every == 0 and self.step < steps:
                     self._save(figures)
         self._save(figures)
@@ -209,7 +213,7 @@ class _Loop:
         self.accelerator.wait_for_everyone()
         return Outcome(self.step, self.step >= steps, figures)
 
-    def _one_step(self, loader: _Loader, sums: _Sums) -> None:
+    def _one_step(self, loader: _Loader, sums: Sums) -> None:
         settings, accelerator = self.settings, self.accelerator
         for group in self.optimiser.param_groups:
             group["lr"] = settings.schedule.rate * settings.schedule.factor(self.step)
@@ -255,20 +259,25 @@ class _Loop:
         flag = torch.tensor([float(stop)], device=self.accelerator.device)
         return bool(self.accelerator.gather(flag).max() > 0)
 
-    def _gathered(self, sums: _Sums) -> dict[str, float]:
+    def _gathered(self, sums: Sums) -> dict[str, float]:
         means = sums.means()
         if self.accelerator.num_processes == 1 or not means:
             return means
         values = torch.tensor(list(means.values()), device=self.accelerator.device)
         return dict(zip(means, self.accelerator.reduce(values, "mean").tolist(), strict=True))
 
-    def _show(self, curves: _Curves) -> None:
+    def _show(self, curves: Curves) -> dict[str, float]:
+        """Pictures, and figures on what is held out, of the averaged weights."""
         if not self.main:
-            return
+            return {}
         with self._averaged():
             self.plain.eval()
             curves.show(self.step, self.stage.pictures(self.plain, self.accelerator.device))
+            measured = self.stage.held_out(self.accelerator.device)
             self.plain.train()
+        figures = {f"held_out/{name}": value for name, value in measured.items()}
+        curves.write(self.step, figures)
+        return figures
 
     def _save(self, figures: dict[str, float]) -> None:
         if self.main:
@@ -333,56 +342,6 @@ class _Loader:
         share = settings.batch // (settings.accumulate * processes)
         first = (index * processes + loop.accelerator.process_index) * share
         return loop.stage.batch(step, range(first, first + share), loop.accelerator.device)
-
-
-class _Sums:
-    """Means of figures."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, figures: dict[str, Tensor]) -> None:
-        for name, value in figures.items():
-            self._sums[name] = self._sums.get(name, torch.zeros(())) + value.detach().float().cpu()
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        return {name: float(value) / self._counts[name] for name, value in self._sums.items()}
-
-
-class _Curves:
-    """Figures and pictures for TensorBoard, and the pictures as files."""
-
-    def __init__(self, folder: Path, main: bool) -> None:
-        self._folder = folder
-        self._writer = None
-        if main:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder / "curves"))
-
-    def __enter__(self) -> _Curves:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def write(self, step: int, figures: dict[str, float]) -> None:
-        if self._writer is not None:
-            for name, value in figures.items():
-                self._writer.add_scalar(name, value, step)
-
-    def show(self, step: int, pictures: dict[str, np.ndarray]) -> None:
-        from PIL import Image
-
-        for name, picture in pictures.items():
-            if self._writer is not None:
-                self._writer.add_image(name, picture, step, dataformats="HWC")
-            aside = self._folder / f".{name}.png"
-            Image.fromarray(picture).save(aside, format="PNG")
-            aside.replace(self._folder / f"{name}.png")
 
 
 class _Signals:

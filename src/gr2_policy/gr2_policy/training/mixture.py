@@ -47,6 +47,7 @@ class Mixture:
         self._strides: list[int] = []
         self._episodes: list[np.ndarray] = []
         self._ends: list[np.ndarray] = []
+        self._held_out: list[tuple[int, int, int]] = []
         for source, store in zip(sources, stores, strict=True):
             stride = frame_dt * store.fps
             if stride < 0.5 or abs(stride - round(stride)) > 0.01:
@@ -55,8 +56,10 @@ class Mixture:
                 )
             self._strides.append(round(stride))
             span = (timesteps - 1) * round(stride)
-            asked = chosen(store.episodes, source.tasks, source.episodes_per_task)
+            asked, held_out = chosen(store.episodes, source)
             usable = [i for i in asked if store.episodes[i].length > span]
+            lengths = [(i, store.episodes[i].length - span) for i in held_out]
+            self._held_out += [(len(self._ends), i, windows) for i, windows in lengths if windows > 0]
             if not usable:
                 raise DatasetError(f"{source.folder} has no episode of more than {span} frames that was asked for")
             self._episodes.append(np.array(usable))
@@ -66,6 +69,22 @@ class Mixture:
     def windows(self) -> int:
         """Number of different windows."""
         return int(sum(ends[-1] for ends in self._ends))
+
+    def learned(self, source: int) -> list[int]:
+        """The episodes of a source that are learned from."""
+        return [int(number) for number in self._episodes[source]]
+
+    def held_out(self, most: int) -> list[Picked]:
+        """At most so many windows of what is held out, spread evenly over it."""
+        ends = np.cumsum([windows for _, _, windows in self._held_out])
+        if not len(ends):
+            return []
+        picked = []
+        for place in np.unique(np.linspace(0, ends[-1] - 1, min(most, int(ends[-1]))).astype(int)):
+            row = int(np.searchsorted(ends, place, side="right"))
+            source, episode, windows = self._held_out[row]
+            picked.append(Picked(source, episode, int(place) - int(ends[row]) + windows))
+        return picked
 
     def pick(self, step: int, index: int) -> Picked:
         """The index-th sample of a step."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gr2_policy.data.writer import DatasetError
 from gr2_policy.model import geometry
@@ -22,6 +23,7 @@ from gr2_policy.training.tokens import Window
 
 _SHOWN = 4  # windows in a picture
 _STATISTICS_FROM = 500  # episodes
+_MEASURED, _AT_ONCE = 512, 64  # windows of what is held out; through the model together
 
 
 class PolicyModule(nn.Module):
@@ -65,6 +67,7 @@ class PolicyStage:
         self.about = about
         action = model.config.action
         self._horizon = action.horizon if action else 0
+        self._apart = mixture.held_out(_MEASURED)
         expected = model.tokenizer.identity()
         for store in mixture.stores:
             if store.tokenizer != expected:
@@ -135,6 +138,37 @@ class PolicyStage:
                 rows += [self._strip(truth), self._strip(seen)]
         return {"imagined": np.concatenate(rows, axis=0)}
 
+    @torch.no_grad()
+    def held_out(self, device: torch.device) -> dict[str, float]:
+        """See Stage. Actions are those it would be run with: no latent drawn, nothing committed before."""
+        sums: dict[str, float] = {}
+        for begin in range(0, len(self._apart), _AT_ONCE):
+            picked = self._apart[begin : begin + _AT_ONCE]
+            batch = self.collate(self._windows(picked), device)
+            video = self.model(batch).parts
+            figures = {name: video[name] for name in ("video", "changed_accuracy")}
+            if batch.actions is not None:
+                figures |= self._distance(batch)
+            for name, value in figures.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(picked)
+        return {name: value / len(self._apart) for name, value in sums.items()}
+
+    def _distance(self, batch: Batch) -> dict[str, Tensor]:
+        """How far the chunk at each window's end is from the demonstrated one."""
+        assert batch.actions is not None
+        assert batch.actions_known is not None
+        weights, layout = self.model.config.loss, self.model.layout
+        queries = self.model.features(batch)[:, -1, layout.observed :]
+        made, shown, known = self.model.action_head.act(queries), batch.actions[:, -1], batch.actions_known[:, -1]
+        each = functional.smooth_l1_loss(made[..., :6], shown[..., :6], reduction="none", beta=weights.pose_beta)
+        scales = torch.from_numpy(self.transforms.step_scales()[:, :3]).to(made)
+        apart = ((made[..., :3] - shown[..., :3]) * scales).norm(dim=-1)
+        return {
+            "pose": each.mean(dim=-1)[known].mean(),
+            "position_mm": 1000.0 * apart[known].mean(),
+            "gripper_accuracy": ((made[..., 6] > 0.5) == (shown[..., 6] > 0.5))[known].float().mean(),
+        }
+
     def _strip(self, tokens: Tensor) -> np.ndarray:
         return np.concatenate(list(tensor_to_pixels(self.model.tokenizer.decode(tokens))), axis=1)
 
@@ -146,14 +180,14 @@ class PolicyStage:
 
 
 def fit_normalization(mixture: Mixture, horizon: int) -> Normalization:
-    """Statistics of the demonstrations in a mixture.
+    """Statistics of the demonstrations that a mixture learns from.
 
     Raises:
         DatasetError: there are none.
     """
     positions, displacements = [], []
-    for store in mixture.stores:
-        for states, chunks in store.displacement_sources(_STATISTICS_FROM):
+    for index, store in enumerate(mixture.stores):
+        for states, chunks in store.displacement_sources(mixture.learned(index), _STATISTICS_FROM):
             positions.append(states[:, :3].astype(float))
             if chunks.ndim == 2:  # single actions: those that follow a frame are its chunk
                 rows = np.arange(len(chunks) - horizon)[:, None] + np.arange(horizon)

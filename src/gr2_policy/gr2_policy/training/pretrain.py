@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         mixture = Mixture(sources, stores, config.timesteps, config.frame_dt, settings.seed)
         torch.manual_seed(settings.seed)
         about = {"datasets": [source.folder for source in sources], "windows": mixture.windows}
+        about |= {"hold_out": args.hold_out} if args.hold_out else {}
         return PolicyStage("pretrain", GR2(config, tokenizer), text, transforms, mixture, about), settings
 
     return common.run_stage(args, make)

@@ -17,16 +17,20 @@ class Source:
         weight: how often it is drawn from, relative to the others.
         episodes_per_task: use at most so many of each task; 0: all.
         tasks: only these; empty: all.
+        hold_out: do not learn from the last so many of each task, but measure what was learned on them.
     """
 
     folder: str
     weight: float = 1.0
     episodes_per_task: int = 0
     tasks: tuple[str, ...] = ()
+    hold_out: int = 0
 
     def __post_init__(self) -> None:
-        if not self.weight > 0.0 or self.episodes_per_task < 0:
-            raise ConfigError(f"source {self.folder}: weight must be positive, episodes_per_task not negative")
+        if not self.weight > 0.0 or self.episodes_per_task < 0 or self.hold_out < 0:
+            raise ConfigError(
+                f"source {self.folder}: weight must be positive, episodes_per_task and hold_out not negative"
+            )
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,11 @@ class TokenizerStage:
             names.append(f"frame {frame} of '{view}' in episode {number} of source {source}")
         return Part(step, tuple(names), pixels_to_tensor(np.stack(pictures)).to(device))
 
+    def held_out(self, device: torch.device) -> dict[str, float]:
+        """See Stage: nothing is."""
+        del device
+        return {}
+
     def _frames(self, source: int, number: int) -> dict[str, np.ndarray]:
         """The frames of an episode as the tokenizer sees them; as many episodes are kept as _MEMORY holds."""
         key = (source, number)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from gr2_policy.data.reader import Dataset
 from gr2_policy.data.writer import DatasetError
 from gr2_policy.model.transforms import Transforms, pixels_to_tensor
 from gr2_policy.model.vqgan import VqGan
+from gr2_policy.training.settings import Source
 
 MANIFEST = "manifest.json"
 _EPISODES = 50  # in a shard
@@ -87,8 +89,7 @@ def tokenise(
     transforms: Transforms,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
-    tasks: Collection[str] = (),
-    per_task: int = 0,
+    source: Source | None = None,
 ) -> TokenStore:
     """The store of a dataset, of all its views, made as far as it is not there.
 
@@ -98,8 +99,7 @@ def tokenise(
         transforms: say how images are resized.
         device: to encode on.
         progress: called with the episodes done and all.
-        tasks: whose episodes must be there; empty: those of all.
-        per_task: so many of each task must be there, the first ones; 0: all.
+        source: what of it is used, and must be there; None: all.
 
     Raises:
         DatasetError, VideoError: the dataset is damaged or lacks a view of the transforms.
@@ -110,7 +110,8 @@ def tokenise(
     if lacking:
         raise DatasetError(f"{dataset.folder} has no images of {', '.join(lacking)}")
     tokenizer = tokenizer.to(device)
-    wanted = [dataset.episodes[index].number for index in chosen(dataset.episodes, tasks, per_task)]
+    used = range(len(dataset)) if source is None else sorted(itertools.chain(*chosen(dataset.episodes, source)))
+    wanted = [dataset.episodes[index].number for index in used]
     manifest = _manifest(folder, tokenizer, transforms, dataset)
     if not _missing(manifest, wanted):
         return TokenStore(folder)
@@ -141,17 +142,26 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def chosen(episodes: Iterable[Labelled], tasks: Collection[str] = (), per_task: int = 0) -> list[int]:
-    """Indices of the episodes of some tasks, all if none are named; of each the first ``per_task``, all if 0."""
-    counts: Counter[str] = Counter()
-    indices = []
+def chosen(episodes: Iterable[Labelled], source: Source) -> tuple[list[int], list[int]]:
+    """Indices of the episodes that a source learns from, and of those that it holds out: each task's first, and last.
+
+    Raises:
+        DatasetError: a task has too few.
+    """
+    by_task: dict[str, list[int]] = defaultdict(list)
     for index, episode in enumerate(episodes):
-        if tasks and episode.task not in tasks:
-            continue
-        counts[episode.task] += 1
-        if not per_task or counts[episode.task] <= per_task:
-            indices.append(index)
-    return indices
+        if not source.tasks or episode.task in source.tasks:
+            by_task[episode.task].append(index)
+    learned, held_out = [], []
+    for task, indices in by_task.items():
+        kept = len(indices) - source.hold_out
+        if source.hold_out and kept < max(1, source.episodes_per_task):
+            words = f"{source.folder} has {len(indices)} episodes of {task or 'video'}"
+            wanted = f" and learn from {source.episodes_per_task}" if source.episodes_per_task else ""
+            raise DatasetError(f"{words}: too few to hold {source.hold_out} out{wanted}")
+        learned += indices[: min(kept, source.episodes_per_task) if source.episodes_per_task else kept]
+        held_out += indices[kept:]
+    return sorted(learned), sorted(held_out)
 
 
 def _manifest(folder: Path, tokenizer: VqGan, transforms: Transforms, dataset: Dataset) -> dict[str, Any]:
@@ -285,10 +295,10 @@ class TokenStore:
         wanted = np.array(frames)[:, None] - frames[0] + np.arange(horizon)
         return actions[wanted.clip(max=len(actions) - 1)], wanted < len(actions)
 
-    def displacement_sources(self, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """States (T, 8) and chunks (T, k, 8) of episodes spread over the store, for statistics."""
-        for number in np.unique(np.linspace(0, len(self.episodes) - 1, min(most, len(self.episodes))).astype(int)):
-            episode = self.episodes[int(number)]
+    def displacement_sources(self, numbers: Sequence[int], most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """States (T, 8) and chunks (T, k, 8) of at most so many of these episodes, spread over them, for statistics."""
+        for place in np.unique(np.linspace(0, len(numbers) - 1, min(most, len(numbers))).astype(int)):
+            episode = self.episodes[numbers[place]]
             shard = self._shards[episode.shard]
             here = slice(episode.first, episode.first + episode.length)
             yield shard.get_slice("states")[here], shard.get_slice("chunks" if self.horizon else "actions")[here]

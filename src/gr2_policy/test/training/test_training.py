@@ -297,6 +297,58 @@ def test_tokens_are_those_of_serving_and_made_once(dataset: Dataset, tokenizer: 
     np.testing.assert_array_equal(late.known.sum(axis=1), [4, 3])  # beyond the end nothing is known
 
 
+def test_what_is_held_out_is_not_learned_from_but_measured(dataset: Dataset, tokenizer: VqGan, tmp_path: Path) -> None:
+    source = Source(str(dataset.folder), hold_out=1)
+    store = tokenise(dataset, tokenizer, Transforms.of(CONFIG), CPU)
+    mixture = Mixture([source], [store], CONFIG.timesteps, CONFIG.frame_dt, 0)
+    assert mixture.learned(0) == [0, 1, 2, 3]
+    assert {mixture.pick(step, 0).episode for step in range(200)} == {0, 1, 2, 3}
+    every = mixture.held_out(10_000)
+    windows = [store.episodes[number].length - (CONFIG.timesteps - 1) for number in (4, 5)]
+    assert [(p.episode, p.start) for p in every] == [(4 + i, start) for i in (0, 1) for start in range(windows[i])]
+    assert {picked.episode for picked in mixture.held_out(4)} == {4, 5}
+
+    def stage() -> PolicyStage:
+        assert CONFIG.action is not None
+        normal = fit_normalization(mixture, CONFIG.action.horizon)
+        transforms = Transforms.of(CONFIG, normal, "gen3_2f85", "space")
+        torch.manual_seed(0)
+        return PolicyStage("finetune", GR2(CONFIG, tokenizer), Words(), transforms, mixture, {})
+
+    before = stage().held_out(CPU)
+    assert before == stage().held_out(CPU)
+    outcome = train(stage(), settings(40, sample_every=10), tmp_path / "run", cpu=True)
+    after = {name: outcome.figures[f"held_out/{name}"] for name in before}
+    assert after["pose"] < 0.9 * before["pose"]
+    assert after["video"] < 0.9 * before["video"]
+    assert 1.0 < after["position_mm"] < before["position_mm"]
+    seldom = train(stage(), settings(40, sample_every=40), tmp_path / "seldom", cpu=True)
+    assert seldom.figures == outcome.figures  # measuring changes nothing of the training
+    assert policy_stage(dataset, tokenizer).held_out(CPU) == {}
+
+
+def test_too_few_to_hold_out_is_an_error_and_statistics_leave_them_out(dataset: Dataset, tokenizer: VqGan) -> None:
+    store = tokenise(dataset, tokenizer, Transforms.of(CONFIG), CPU)
+    folder = str(dataset.folder)
+    for source, words in (
+        (Source(folder, hold_out=3), "3 episodes of task_0: too few to hold 3 out$"),
+        (Source(folder, hold_out=2, episodes_per_task=2), "too few to hold 2 out and learn from 2"),
+    ):
+        with pytest.raises(DatasetError, match=words):
+            Mixture([source], [store], CONFIG.timesteps, CONFIG.frame_dt, 0)
+    with pytest.raises(ConfigError, match="hold_out"):
+        Source(folder, hold_out=-1)
+    torch.manual_seed(4)
+    other = VqGan(CONFIG.tokenizer).freeze()
+    few = Source(folder, episodes_per_task=1)
+    of_few = tokenise(dataset, other, Transforms.of(CONFIG), CPU, source=few)
+    assert len(of_few.episodes) == 2
+    first, second = (
+        fit_normalization(Mixture([few], [found], CONFIG.timesteps, CONFIG.frame_dt, 0), 8) for found in (of_few, store)
+    )
+    assert first == second  # whatever else has been made tokens of before
+
+
 def test_finetuning_says_what_action_free_video_is_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = without_robot("a hand opens the drawer", {"head": np.zeros((5, 32, 32, 3), np.uint8)}, 5)
     DatasetWriter(tmp_path / "video", 5, "").append([clip])
@@ -336,7 +388,8 @@ def test_two_trainings_that_begin_at_once_share_one_store(
     transforms = Transforms.of(CONFIG)
     monkeypatch.setattr("gr2_policy.training.tokens._EPISODES", 1)
     with ThreadPoolExecutor(2) as pool:
-        few = pool.submit(tokenise, dataset, copy.deepcopy(other), transforms, CPU, None, ("task_1",), 2)
+        two = Source(str(dataset.folder), tasks=("task_1",), episodes_per_task=2)
+        few = pool.submit(tokenise, dataset, copy.deepcopy(other), transforms, CPU, None, two)
         every = pool.submit(tokenise, dataset, copy.deepcopy(other), transforms, CPU)
         assert {episode.number for episode in few.result().episodes} >= {1, 3}
         assert [episode.number for episode in every.result().episodes] == list(range(6))
@@ -354,7 +407,8 @@ def test_only_what_is_asked_for_becomes_tokens(dataset: Dataset) -> None:
     other = VqGan(CONFIG.tokenizer).freeze()
     told: list[tuple[int, int]] = []
     transforms = Transforms.of(CONFIG)
-    store = tokenise(dataset, other, transforms, CPU, lambda *at: told.append(at), ("task_1",), 2)
+    few = Source(str(dataset.folder), tasks=("task_1",), episodes_per_task=2)
+    store = tokenise(dataset, other, transforms, CPU, lambda *at: told.append(at), few)
     assert [episode.number for episode in store.episodes] == [1, 3]
     assert told == [(2, 2)]
     store = tokenise(dataset, other, transforms, CPU, lambda *at: told.append(at))
