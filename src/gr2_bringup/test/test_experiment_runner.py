@@ -16,6 +16,8 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 verb, target, *rest = sys.argv[1:]
+if verb == "model":
+    target, *rest = rest
 if verb == "ask":
     print("some words")
     print("the answer")
@@ -88,7 +90,8 @@ def test_after_a_failure_nothing_more_begins_and_the_rest_goes_on_later(tmp_path
     assert "words of pretrain" in (out / "logs" / "pretrain-bad.log").read_text()
     assert "finetune" not in _order(out)
     began = time.monotonic()
-    mended = [steps[0], _step(out, "pretrain", "bad"), steps[2], _step(out, "model", "good")]
+    export = Step(("model", "export", str(out / "good" / "made")), out / "good" / "made")
+    mended = [steps[0], _step(out, "pretrain", "bad"), steps[2], export]
     _runner(out, 1, said).run(mended)
     assert time.monotonic() - began < 30.0
     assert _order(out).count("demos") == 1

@@ -116,6 +116,24 @@ def test_what_a_training_cost_and_where_it_ended(experiment: plan.Experiment, tm
     assert "| pre-trained | not kept |" in written
 
 
+def test_what_is_held_out_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "apart.yaml").write_text(THREE.replace("episodes: 4}", "episodes: 4, held_out: 3}"))
+    experiment = plan.load(str(tmp_path / "apart.yaml"))
+    found = list(plan.steps(experiment, tmp_path, workers=2))
+    learned, apart = [step for step in found if step.words[0] == "demos"]
+    assert learned.words[learned.words.index("--out") + 1] != apart.words[apart.words.index("--out") + 1]
+    assert apart.words[apart.words.index("--episodes") + 1] == "3"
+    assert int(apart.words[apart.words.index("--seed") + 1]) >= 1000
+    measured = [step for step in found if step.words[:2] == ("model", "measure")]
+    assert len(measured) == 4
+    for number, step in enumerate(measured):
+        step.makes.parent.mkdir(parents=True)
+        figures = {"windows": 9.0, "video": 1.5, "position_mm": 4.0 + number, "gripper_accuracy": 0.5}
+        step.makes.write_text(json.dumps(figures))
+    written = page.text(experiment, [], "a machine", page.trainings(experiment, tmp_path))
+    assert "| From scratch | 4.5 mm | 4.0, 5.0 | 50.0 % | 1.50 |" in written
+
+
 @pytest.mark.parametrize("name", plan.known())
 def test_those_that_ship_can_be_run(name: str, tmp_path: Path) -> None:
     experiment = plan.load(name)

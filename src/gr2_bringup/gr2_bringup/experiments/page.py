@@ -6,12 +6,12 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gr2_bringup.experiments.costs import SHOWN, Costs, final_losses
-from gr2_bringup.experiments.plan import Arm, Experiment, ExperimentError, result_file, run_folder
+from gr2_bringup.experiments.plan import Arm, Experiment, ExperimentError, measured_file, result_file, run_folder
 from gr2_sim.tally import wilson
 
 
@@ -118,11 +118,15 @@ class Training:
         arm: its name.
         seconds: processor time of the fine-tuning (what arms share, e.g. pre-training, not counted); nan: not kept.
         losses: where the curves ended.
+        measured: on demonstrations that are held out, see ``gr2 model measure``; empty: there are none.
+        each: the tool's error of each seed there [mm].
     """
 
     arm: str
     seconds: float
     losses: dict[str, float]
+    measured: dict[str, float] = field(default_factory=dict)
+    each: tuple[float, ...] = ()
 
 
 def trainings(experiment: Experiment, out: Path) -> list[Training]:
@@ -137,7 +141,11 @@ def trainings(experiment: Experiment, out: Path) -> list[Training]:
         seconds = [spent.get(str(path), math.nan) for path in made]
         ends = {name: [one[name] for one in each if name in one] for name in SHOWN}
         losses = {name: sum(values) / len(values) for name, values in ends.items() if values}
-        found.append(Training(arm.name, sum(seconds) / len(seconds), losses))
+        files = [measured_file(out, arm, seed) for chosen, seed in experiment.runs() if chosen is arm]
+        seen = [json.loads(path.read_text(encoding="utf-8")) for path in files if path.exists()]
+        means = {name: sum(one[name] for one in seen) / len(seen) for name in (seen[0] if seen else {})}
+        errors = tuple(float(one["position_mm"]) for one in seen)
+        found.append(Training(arm.name, sum(seconds) / len(seconds), losses, means, errors))
     return found
 
 
@@ -172,6 +180,7 @@ def text(experiment: Experiment, found: Sequence[Row], machine: str, trained: Se
             experiment.scale.strip(),
             "",
             *_trainings(trained),
+            *_measured(trained),
             *_imagination(found),
             *_by_task(found),
             "## How it failed",
@@ -202,6 +211,30 @@ def _trainings(trained: Sequence[Training]) -> list[str]:
         spent = "not kept" if math.isnan(one.seconds) else f"{one.seconds / 60.0:.1f} min"
         ends = [f"{one.losses[name]:.3f}" if name in one.losses else "" for name in SHOWN]
         lines.append("| " + " | ".join([one.arm, spent, *ends]) + " |")
+    return [*lines, ""]
+
+
+def _measured(trained: Sequence[Training]) -> list[str]:
+    seen = [one for one in trained if one.measured]
+    if not seen:
+        return []
+    lines = [
+        "## On demonstrations that it did not learn from",
+        "",
+        f"Of other arrangements, {seen[0].measured['windows']:.0f} moments (`./gr2 model measure`): how far the tool"
+        " would be from where the demonstration took it, mean over the chunk; share of its steps with the gripper as"
+        " shown; loss of the video [nats a token]. Means over the seeds.",
+        "",
+        "| | tool | each seed | gripper | video |",
+        "|---" * 5 + "|",
+    ]
+    for one in seen:
+        each = ", ".join(f"{error:.1f}" for error in one.each)
+        numbers = one.measured
+        lines.append(
+            f"| {one.arm} | {numbers['position_mm']:.1f} mm | {each} | {100 * numbers['gripper_accuracy']:.1f} % |"
+            f" {numbers['video']:.2f} |"
+        )
     return [*lines, ""]
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).resolve().parent
+OTHER_SEED = 5000
+"""Of the demonstrations that are held out: beyond the seeds of those that are learned from."""
 
 
 class ExperimentError(ValueError):
@@ -26,6 +28,7 @@ class Data:
         size: edge of the images [px].
         style: of the teacher, ``plain`` or ``varied``.
         suite: whose scenes they are made in, see ``gr2 demos --help``.
+        held_out: further ones of each, of other arrangements, that policies are measured on; 0: none.
     """
 
     tasks: tuple[str, ...]
@@ -33,6 +36,7 @@ class Data:
     size: int = 64
     style: str = "plain"
     suite: str = "simple"
+    held_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,12 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
             words = ["demos", "--out", str(demos), "--suite", suite, "--tasks", ",".join(data.tasks)]
             words += ["--episodes", str(data.episodes), "--size", str(data.size), "--style", data.style]
             yield Step((*words, "--workers", str(workers)), demos / "meta" / "info.json")
+        if data.held_out:
+            demos = held_out_folder(out)
+            words = ["demos", "--out", str(demos), "--suite", data.suite, "--tasks", ",".join(data.tasks)]
+            words += ["--episodes", str(data.held_out), "--size", str(data.size), "--style", data.style]
+            words += ["--seed", str(OTHER_SEED), "--workers", str(workers)]
+            yield Step(tuple(words), demos / "meta" / "info.json")
     clips = experiment.clips
     if clips is not None:
         words = ["video", "--out", str(out / "video"), "--clips", str(clips.number), "--size", str(clips.size)]
@@ -235,6 +245,10 @@ def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterato
         ("model", "export", str(tokenizer), str(run / "training"), "--out", str(run / "weights"), "--full"),
         run / "weights" / "policy" / "card.json",
     )
+    if experiment.data is not None and experiment.data.held_out:
+        target = measured_file(out, arm, seed)
+        words = ("model", "measure", str(run / "weights"), "--data", str(held_out_folder(out)))
+        yield Step((*words, "--json", str(target)), target)
 
 
 def _training_act(arm: Arm, seed: int, out: Path, demos: str, data: Data | None) -> Step:
@@ -273,6 +287,16 @@ def demos_folder(experiment: Experiment, suite: str, out: Path) -> Path:
     """Where the demonstrations of a suite are; empty: those of the experiment's own."""
     own = experiment.data is None or suite in ("", experiment.data.suite)
     return out / ("demos" if own else f"demos-{suite}")
+
+
+def held_out_folder(out: Path) -> Path:
+    """Where the demonstrations are that nothing learns from."""
+    return out / "held-out"
+
+
+def measured_file(out: Path, arm: Arm, seed: int) -> Path:
+    """What `gr2 model measure` wrote of a training."""
+    return run_folder(out, arm, seed) / "measured.json"
 
 
 def run_folder(out: Path, arm: Arm, seed: int) -> Path:

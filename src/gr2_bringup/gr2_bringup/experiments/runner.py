@@ -17,7 +17,15 @@ from pathlib import Path
 
 from gr2_bringup.experiments import costs, plan
 
-PHASES = (("demos", "video"), ("train-tokenizer",), ("pretrain",), ("finetune", "bench"), ("model",), ("eval",))
+PHASES = (
+    ("demos", "video"),
+    ("train-tokenizer",),
+    ("pretrain",),
+    ("finetune", "bench"),
+    ("model export",),
+    ("model measure",),
+    ("eval",),
+)
 """Commands whose steps do not need each other, in order."""
 _ALONE = ("demos", "video", "eval")  # they have workers themselves
 
@@ -65,7 +73,7 @@ class Runner:
         wanted = list(steps)
         self._wanted = sum(not self._is_done(step) for step in wanted)
         for phase in PHASES:
-            now = [step for step in wanted if step.words[0] in phase and not self._is_done(step)]
+            now = [step for step in wanted if _verb(step) in phase and not self._is_done(step)]
             lanes = 1 if phase[0] in _ALONE else self._workers
             if lanes == 1 or len(now) < 2:
                 for step in now:
@@ -92,7 +100,7 @@ class Runner:
         folder = self._out / "logs"
         folder.mkdir(exist_ok=True)
         name = plan.slug(str(step.makes.parent.relative_to(self._out)))
-        return folder / f"{step.words[0]}-{name}.log"
+        return folder / f"{plan.slug(_verb(step))}-{name}.log"
 
     def _carry_out(self, step: plan.Step, log: Path | None) -> None:
         words = " ".join(step.words)
@@ -126,6 +134,10 @@ class Runner:
             words = [word.replace("{answer}", answer.strip().splitlines()[-1]) for word in words]
         code, seconds, _ = _wait_for([*self._command, *words], log)
         return code, spent + seconds
+
+
+def _verb(step: plan.Step) -> str:
+    return " ".join(step.words[:2]) if step.words[0] == "model" else step.words[0]
 
 
 def _wait_for(command: list[str], log: Path | None, listen: bool = False) -> tuple[int, float, str]:

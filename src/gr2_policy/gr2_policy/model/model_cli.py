@@ -4,6 +4,7 @@ gr2 model info B          parameters of GR-2 B, part by part, frozen and trainab
 gr2 model info B --json   the same for programs
 gr2 model info FILE.yaml  of a configuration of your own
 gr2 model export runs/tokenizer runs/policy --out weights/mine    what is needed to run, at half the size
+gr2 model measure weights/mine --data data/others     its error on demonstrations that it did not learn from
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--out", type=Path, required=True, help="folder to write; one that is there is replaced")
     export.add_argument("--evaluated", type=Path, action="append", default=[], help="JSON of gr2 eval, for the card")
     export.add_argument("--full", action="store_true", help="keep 32 bits a number (default: 16 for the policy)")
+    measure = verbs.add_parser("measure", help="how far its actions and frames are from demonstrations")
+    measure.add_argument("weights", type=Path, help="folder that export wrote, or weights/mini")
+    measure.add_argument("--data", type=Path, required=True, help="demonstrations; not those it learned from")
+    measure.add_argument("--tasks", default="", help="names with commas between (default: all)")
+    measure.add_argument("--json", type=Path, help="write the figures to this file too")
+    measure.add_argument("--threads", type=int, default=1, help="of PyTorch (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.what == "export":
         return _export(args)
+    if args.what == "measure":
+        return _measure(args)
     try:
         path = Path(args.size)
         found = info(load_config(path)) if path.suffix in (".yaml", ".yml") else info(args.size)
@@ -81,6 +90,20 @@ def _export(args: argparse.Namespace) -> int:
         return 2
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     print(f"{args.out}: {size / 1e6:.1f} MB; policy {made.tensors['sha256'][:12]}, numbers of {stored}")
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    import torch
+
+    from gr2_policy.training import common, measure
+
+    torch.set_num_threads(args.threads)
+    try:
+        measure.run(args.weights, args.data, args.tasks, args.json)
+    except common.KNOWN_ERRORS as error:
+        print(f"gr2 model measure: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -47,6 +47,7 @@ class Mixture:
         self._strides: list[int] = []
         self._episodes: list[np.ndarray] = []
         self._ends: list[np.ndarray] = []
+        self._learned: list[tuple[int, int, int]] = []
         self._held_out: list[tuple[int, int, int]] = []
         for source, store in zip(sources, stores, strict=True):
             stride = frame_dt * store.fps
@@ -58,8 +59,9 @@ class Mixture:
             span = (timesteps - 1) * round(stride)
             asked, held_out = chosen(store.episodes, source)
             usable = [i for i in asked if store.episodes[i].length > span]
-            lengths = [(i, store.episodes[i].length - span) for i in held_out]
-            self._held_out += [(len(self._ends), i, windows) for i, windows in lengths if windows > 0]
+            for kept, numbers in ((self._learned, usable), (self._held_out, held_out)):
+                lengths = [(i, store.episodes[i].length - span) for i in numbers]
+                kept += [(len(self._ends), i, windows) for i, windows in lengths if windows > 0]
             if not usable:
                 raise DatasetError(f"{source.folder} has no episode of more than {span} frames that was asked for")
             self._episodes.append(np.array(usable))
@@ -76,15 +78,11 @@ class Mixture:
 
     def held_out(self, most: int) -> list[Picked]:
         """At most so many windows of what is held out, spread evenly over it."""
-        ends = np.cumsum([windows for _, _, windows in self._held_out])
-        if not len(ends):
-            return []
-        picked = []
-        for place in np.unique(np.linspace(0, ends[-1] - 1, min(most, int(ends[-1]))).astype(int)):
-            row = int(np.searchsorted(ends, place, side="right"))
-            source, episode, windows = self._held_out[row]
-            picked.append(Picked(source, episode, int(place) - int(ends[row]) + windows))
-        return picked
+        return _spread(self._held_out, most)
+
+    def spread(self, most: int) -> list[Picked]:
+        """At most so many windows of all the rest, likewise."""
+        return _spread(self._learned, most)
 
     def pick(self, step: int, index: int) -> Picked:
         """The index-th sample of a step."""
@@ -107,3 +105,16 @@ class Mixture:
         """For messages."""
         episode = self.stores[picked.source].episodes[picked.episode]
         return f"episode {episode.number} ('{episode.instruction}') from frame {picked.start} of source {picked.source}"
+
+
+def _spread(rows: Sequence[tuple[int, int, int]], most: int) -> list[Picked]:
+    """Windows of rows of source, episode and number of windows."""
+    ends = np.cumsum([windows for _, _, windows in rows])
+    if not len(ends):
+        return []
+    picked = []
+    for place in np.unique(np.linspace(0, ends[-1] - 1, min(most, int(ends[-1]))).astype(int)):
+        row = int(np.searchsorted(ends, place, side="right"))
+        source, episode, windows = rows[row]
+        picked.append(Picked(source, episode, int(place) - int(ends[row]) + windows))
+    return picked

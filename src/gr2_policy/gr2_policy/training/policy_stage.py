@@ -138,12 +138,24 @@ class PolicyStage:
                 rows += [self._strip(truth), self._strip(seen)]
         return {"imagined": np.concatenate(rows, axis=0)}
 
-    @torch.no_grad()
     def held_out(self, device: torch.device) -> dict[str, float]:
-        """See Stage. Actions are those it would be run with: no latent drawn, nothing committed before."""
+        """See Stage."""
+        return self.measure(self._apart, device)
+
+    @torch.no_grad()
+    def measure(self, windows: list[Picked], device: torch.device) -> dict[str, float]:
+        """Figures of a model in evaluation mode on some windows; none on none.
+
+        Actions are those it would be run with: no latent drawn, nothing committed before.
+
+        Returns:
+            ``video`` [nats a token] and ``changed_accuracy`` (share of the tokens that changed); with actions also
+            ``pose`` (smooth L1, in units of the usual step), ``position_mm`` (of the tool, mean over the chunk) and
+            ``gripper_accuracy`` (share of the steps).
+        """
         sums: dict[str, float] = {}
-        for begin in range(0, len(self._apart), _AT_ONCE):
-            picked = self._apart[begin : begin + _AT_ONCE]
+        for begin in range(0, len(windows), _AT_ONCE):
+            picked = windows[begin : begin + _AT_ONCE]
             batch = self.collate(self._windows(picked), device)
             video = self.model(batch).parts
             figures = {name: video[name] for name in ("video", "changed_accuracy")}
@@ -151,7 +163,7 @@ class PolicyStage:
                 figures |= self._distance(batch)
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(picked)
-        return {name: value / len(self._apart) for name, value in sums.items()}
+        return {name: value / len(windows) for name, value in sums.items()}
 
     def _distance(self, batch: Batch) -> dict[str, Tensor]:
         """How far the chunk at each window's end is from the demonstrated one."""

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from gr2_policy.data.episode import Episode, without_robot
 from gr2_policy.data.reader import Dataset
 from gr2_policy.data.writer import DatasetError, DatasetWriter
+from gr2_policy.model import model_cli
 from gr2_policy.model.checkpoint import load_policy, load_tokenizer, save_tokenizer
 from gr2_policy.model.config import ConfigError
 from gr2_policy.model.gr2 import GR2
@@ -325,6 +326,34 @@ def test_what_is_held_out_is_not_learned_from_but_measured(dataset: Dataset, tok
     seldom = train(stage(), settings(40, sample_every=40), tmp_path / "seldom", cpu=True)
     assert seldom.figures == outcome.figures  # measuring changes nothing of the training
     assert policy_stage(dataset, tokenizer).held_out(CPU) == {}
+
+
+def test_weights_are_measured_on_other_demonstrations(
+    dataset: Dataset,
+    tokenizer: VqGan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = {}
+    for steps in (1, 40):
+        train(policy_stage(dataset, tokenizer), settings(steps), tmp_path / f"run{steps}", cpu=True)
+        save_tokenizer(tmp_path / f"weights{steps}" / "tokenizer", tokenizer)
+        (tmp_path / f"run{steps}").rename(tmp_path / f"weights{steps}" / "policy")
+    monkeypatch.setattr("gr2_policy.training.measure.load_text_encoder", lambda _: Words())
+    parser = argparse.ArgumentParser()
+    model_cli.add_arguments(parser)
+    for steps in (1, 40):
+        words = ["measure", str(tmp_path / f"weights{steps}"), "--data", str(dataset.folder)]
+        assert model_cli.run(parser.parse_args([*words, "--json", str(tmp_path / "found.json")])) == 0
+        runs[steps] = json.loads((tmp_path / "found.json").read_text())
+    windows = sum(info.length - (CONFIG.timesteps - 1) for info in dataset.episodes)
+    assert runs[1]["windows"] == runs[40]["windows"] == windows
+    for name in ("video", "pose", "position_mm"):
+        assert runs[40][name] < 0.9 * runs[1][name]
+    capsys.readouterr()
+    assert model_cli.run(parser.parse_args(["measure", str(tmp_path), "--data", str(dataset.folder)])) == 2
+    assert "tokenizer" in capsys.readouterr().err
 
 
 def test_too_few_to_hold_out_is_an_error_and_statistics_leave_them_out(dataset: Dataset, tokenizer: VqGan) -> None:
