@@ -68,6 +68,23 @@ def test_pre_training_on_clips_sees_no_demonstrations(tmp_path: Path) -> None:
     assert all("pretrain.schedule.steps=9" in step.words for step in found if step.words[0] == "pretrain")
 
 
+def test_pre_training_may_see_the_demonstrations_that_are_not_learned_from(tmp_path: Path) -> None:
+    (tmp_path / "clips.yaml").write_text(
+        THREE.replace("arms:", "clips: {number: 7}\narms:\n  - {name: own, pretrained: true, shown: demos}")
+    )
+    found = list(plan.steps(plan.load(str(tmp_path / "clips.yaml")), tmp_path, workers=2))
+    pretrained = {step.makes.parent.name: step.words for step in found if step.words[0] == "pretrain"}
+    assert {name: Path(words[words.index("--data") + 1]).name for name, words in pretrained.items()} == {
+        **{f"pretrained-nano-demos-{seed}": "demos" for seed in (0, 1)},
+        **{f"pretrained-nano-{seed}": "video" for seed in (0, 1)},
+    }
+    used = [step.words for step in found if step.words[0] == "finetune" and step.makes.parts[-3] == "own-seed1"]
+    assert str(tmp_path / "pretrained-nano-demos-1") in used[0]
+    (tmp_path / "clips.yaml").write_text(THREE + "  - {name: own, shown: demo}\n")
+    with pytest.raises(plan.ExperimentError, match="arm 'own' is shown 'demo', not clips or demos"):
+        plan.load(str(tmp_path / "clips.yaml"))
+
+
 def test_act_is_trained_and_served_by_its_bench(tmp_path: Path) -> None:
     arm = "  - {name: ACT, policy: act, cpu_minutes: 3}\n"
     (tmp_path / "act.yaml").write_text(THREE + arm)

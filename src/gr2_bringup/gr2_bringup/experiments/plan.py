@@ -63,7 +63,9 @@ class Arm:
         policy: name of an installed policy.
         trained: learn it here (policies gr2 and act); else ``options`` say what is run.
         cpu_minutes: processor time that policy act is trained for [min].
-        pretrained: begin from the experiment's video pre-training.
+        pretrained: begin from video pre-training.
+        shown: what that sees: ``clips`` (the demonstrations' video where the experiment has no clips) or ``demos``: the
+            video of all demonstrations, also of those that are not learned from, without their actions.
         recipe: of the training; empty: the experiment's.
         episodes_per_task: demonstrations used; 0: all.
         demos: suite whose demonstrations it learns from; empty: the experiment's.
@@ -76,6 +78,7 @@ class Arm:
     trained: bool = True
     cpu_minutes: float = 0.0
     pretrained: bool = False
+    shown: str = "clips"
     recipe: str = ""
     episodes_per_task: int = 0
     demos: str = ""
@@ -166,6 +169,8 @@ def load(name: str) -> Experiment:
         raise ExperimentError(f"{path} cannot be used: {error}") from error
     if experiment.data is None and any(arm.trained for arm in arms):
         raise ExperimentError(f"{path}: an arm is trained, but there is no 'data' to train it on")
+    if wrong := [arm for arm in arms if arm.shown not in ("clips", "demos")]:
+        raise ExperimentError(f"{path}: arm '{wrong[0].name}' is shown '{wrong[0].shown}', not clips or demos")
     if any(arm.policy == "act" and arm.cpu_minutes <= 0.0 for arm in arms):
         raise ExperimentError(f"{path}: policy act needs cpu_minutes, the processor time of its training")
     if experiment.data is None and not experiment.tasks:
@@ -228,9 +233,10 @@ def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterato
     clips = [str(out / "video")] if experiment.clips is not None else []
     drawn = _datasets(demos, *clips)
     yield Step(("train-tokenizer", *drawn, *learn, *_sets(model), "--out", str(tokenizer)), tokenizer / "card.json")
-    pretrained = out / "-".join(filter(None, ["pretrained", recipe, arm.demos, str(seed)]))
+    own = arm.shown if arm.shown != "clips" else ""
+    pretrained = out / "-".join(filter(None, ["pretrained", recipe, arm.demos, own, str(seed)]))
     if arm.pretrained:
-        shown = _datasets(*(clips or [demos]), *experiment.video)
+        shown = _datasets(*(clips if clips and not own else [demos]), *experiment.video)
         words = ("pretrain", *shown, *learn, *_sets({"pretrain.seed": seed} | model), "--tokenizer", str(tokenizer))
         yield Step((*words, "--out", str(pretrained)), pretrained / "card.json")
     run = run_folder(out, arm, seed)
