@@ -149,6 +149,12 @@ def test_what_is_held_out_is_measured(tmp_path: Path) -> None:
         step.makes.write_text(json.dumps(figures))
     written = page.text(experiment, [], "a machine", page.trainings(experiment, tmp_path))
     assert "| From scratch | 4.5 mm | 4.0, 5.0 | 50.0 % | 1.50 |" in written
+    measured[0].makes.write_text("{}")
+    with pytest.raises(plan.ExperimentError, match="no result of gr2 model measure"):
+        page.trainings(experiment, tmp_path)
+    (tmp_path / "apart.yaml").write_text(THREE.replace("episodes: 4}", "episodes: 9000, held_out: 3}"))
+    with pytest.raises(plan.ExperimentError, match="at most 5000 episodes"):
+        plan.load(str(tmp_path / "apart.yaml"))
 
 
 @pytest.mark.parametrize("name", plan.known())

@@ -90,13 +90,13 @@ def _tasks(one: dict[str, Any]) -> dict[str, Any]:
     return tasks if isinstance(tasks, dict) else {item["task"]: item for item in tasks}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, entry: str = "successes", by: str = "gr2 eval") -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExperimentError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict) or "successes" not in content:
-        raise ExperimentError(f"{path} is no result of gr2 eval")
+    if not isinstance(content, dict) or entry not in content:
+        raise ExperimentError(f"{path} is no result of {by}")
     return content
 
 
@@ -142,7 +142,8 @@ def trainings(experiment: Experiment, out: Path) -> list[Training]:
         ends = {name: [one[name] for one in each if name in one] for name in SHOWN}
         losses = {name: sum(values) / len(values) for name, values in ends.items() if values}
         files = [measured_file(out, arm, seed) for chosen, seed in experiment.runs() if chosen is arm]
-        seen = [json.loads(path.read_text(encoding="utf-8")) for path in files if path.exists()]
+        apart = experiment.data is not None and experiment.data.held_out and arm.policy == "gr2"
+        seen = [_read(path, "position_mm", "gr2 model measure") for path in files] if apart else []
         means = {name: sum(one[name] for one in seen) / len(seen) for name in (seen[0] if seen else {})}
         errors = tuple(float(one["position_mm"]) for one in seen)
         found.append(Training(arm.name, sum(seconds) / len(seconds), losses, means, errors))

@@ -38,6 +38,10 @@ class Data:
     suite: str = "simple"
     held_out: int = 0
 
+    def __post_init__(self) -> None:
+        if self.held_out and self.episodes > OTHER_SEED:
+            raise ValueError(f"at most {OTHER_SEED} episodes of each task where some are held out")
+
 
 @dataclass(frozen=True)
 class Clips:
@@ -165,7 +169,7 @@ def load(name: str) -> Experiment:
             key: tuple(content.pop(key)) for key in ("suites", "tasks", "seeds", "video") if key in content
         }
         experiment = Experiment(name=path.stem, arms=arms, data=made, clips=shown, **lists, **content)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ExperimentError(f"{path} cannot be used: {error}") from error
     if experiment.data is None and any(arm.trained for arm in arms):
         raise ExperimentError(f"{path}: an arm is trained, but there is no 'data' to train it on")
@@ -196,15 +200,9 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
         suites = dict.fromkeys(arm.demos or data.suite for arm in experiment.arms)
         for suite in suites:
             demos = demos_folder(experiment, suite, out)
-            words = ["demos", "--out", str(demos), "--suite", suite, "--tasks", ",".join(data.tasks)]
-            words += ["--episodes", str(data.episodes), "--size", str(data.size), "--style", data.style]
-            yield Step((*words, "--workers", str(workers)), demos / "meta" / "info.json")
+            yield _demonstrations(data, demos, suite, data.episodes, workers)
         if data.held_out:
-            demos = held_out_folder(out)
-            words = ["demos", "--out", str(demos), "--suite", data.suite, "--tasks", ",".join(data.tasks)]
-            words += ["--episodes", str(data.held_out), "--size", str(data.size), "--style", data.style]
-            words += ["--seed", str(OTHER_SEED), "--workers", str(workers)]
-            yield Step(tuple(words), demos / "meta" / "info.json")
+            yield _demonstrations(data, held_out_folder(out), data.suite, data.held_out, workers, OTHER_SEED)
     clips = experiment.clips
     if clips is not None:
         words = ["video", "--out", str(out / "video"), "--clips", str(clips.number), "--size", str(clips.size)]
@@ -221,6 +219,13 @@ def steps(experiment: Experiment, out: Path, workers: int) -> Iterator[Step]:
             yield _evaluation(experiment, arm, seed, suite, out, workers)
 
 
+def _demonstrations(data: Data, folder: Path, suite: str, episodes: int, workers: int, seed: int = 0) -> Step:
+    words = ["demos", "--out", str(folder), "--suite", suite, "--tasks", ",".join(data.tasks)]
+    words += ["--episodes", str(episodes), "--size", str(data.size), "--style", data.style]
+    words += ["--seed", str(seed)] if seed else []
+    return Step((*words, "--workers", str(workers)), folder / "meta" / "info.json")
+
+
 def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterator[Step]:
     demos = str(demos_folder(experiment, arm.demos, out))
     if arm.policy == "act":
@@ -233,10 +238,11 @@ def _training(experiment: Experiment, arm: Arm, seed: int, out: Path) -> Iterato
     clips = [str(out / "video")] if experiment.clips is not None else []
     drawn = _datasets(demos, *clips)
     yield Step(("train-tokenizer", *drawn, *learn, *_sets(model), "--out", str(tokenizer)), tokenizer / "card.json")
-    own = arm.shown if arm.shown != "clips" else ""
-    pretrained = out / "-".join(filter(None, ["pretrained", recipe, arm.demos, own, str(seed)]))
+    own = arm.shown == "demos"
+    names = ["pretrained", recipe, arm.demos, "demos" if own else "", str(seed)]
+    pretrained = out / "-".join(filter(None, names))
     if arm.pretrained:
-        shown = _datasets(*(clips if clips and not own else [demos]), *experiment.video)
+        shown = _datasets(*([demos] if own or not clips else clips), *experiment.video)
         words = ("pretrain", *shown, *learn, *_sets({"pretrain.seed": seed} | model), "--tokenizer", str(tokenizer))
         yield Step((*words, "--out", str(pretrained)), pretrained / "card.json")
     run = run_folder(out, arm, seed)

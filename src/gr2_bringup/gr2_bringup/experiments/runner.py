@@ -21,13 +21,14 @@ PHASES = (
     ("demos", "video"),
     ("train-tokenizer",),
     ("pretrain",),
-    ("finetune", "bench"),
+    ("finetune",),
+    ("bench",),
     ("model export",),
     ("model measure",),
     ("eval",),
 )
 """Commands whose steps do not need each other, in order."""
-_ALONE = ("demos", "video", "eval")  # they have workers themselves
+_ALONE = ("demos", "bench", "eval")  # they have workers or threads themselves
 
 
 class StepFailed(RuntimeError):

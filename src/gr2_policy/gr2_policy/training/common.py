@@ -60,6 +60,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reschedule", action="store_true", help="go on with other steps or learning rates than the run began with"
     )
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch on the processor (default: its own choice)")
+    parser.add_argument("--cpu", action="store_true", help="do not use a GPU")
+
+
+def add_hold_out(parser: argparse.ArgumentParser) -> None:
+    """The option of the two stages that learn from episodes of tasks."""
     parser.add_argument(
         "--hold-out",
         type=int,
@@ -67,8 +73,6 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="keep the last N episodes of each task apart, and measure on them (curves held_out/…)",
     )
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch on the processor (default: its own choice)")
-    parser.add_argument("--cpu", action="store_true", help="do not use a GPU")
 
 
 def parse_recipe(args: argparse.Namespace) -> Recipe:

@@ -19,10 +19,10 @@ from gr2_policy.model.gr2 import GR2
 from gr2_policy.model.text import load_text_encoder
 from gr2_policy.model.transforms import Transforms
 from gr2_policy.training import common
-from gr2_policy.training.loop import Stage
 from gr2_policy.training.mixture import Mixture
 from gr2_policy.training.policy_stage import PolicyStage, fit_normalization
 from gr2_policy.training.settings import Settings
+from gr2_policy.training.stage import Stage
 
 ACTION_SPACE = "tool_pose_base_link+gripper"
 
@@ -30,6 +30,7 @@ ACTION_SPACE = "tool_pose_base_link+gripper"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``gr2 finetune``."""
     common.add_common_arguments(parser)
+    common.add_hold_out(parser)
     parser.add_argument("--tokenizer", type=Path, required=True, help="checkpoint folder of the tokenizer")
     parser.add_argument("--pretrained", type=Path, help="checkpoint folder of pre-training (default: from scratch)")
     parser.add_argument("--episodes-per-task", type=int, default=0, help="use so many of each task (default: all)")

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from gr2_policy.training.curves import Curves, Sums
 from gr2_policy.training.settings import Settings
+from gr2_policy.training.stage import Part, Stage
 from gr2_policy.training.state import (
     RunState,
     StateError,
@@ -45,49 +46,6 @@ _USUAL_OVER = 200  # steps whose gradient norms say what is usual
 
 class TrainingDiverged(RuntimeError):
     """A loss or gradient is not finite. The message names the step and its samples."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One batch, or a part of it, on one process.
-
-    Attributes:
-        step: the optimiser step it belongs to.
-        names: of its samples, for messages.
-        data: whatever the stage's loss takes.
-    """
-
-    step: int
-    names: tuple[str, ...]
-    data: Any
-
-
-class Stage(Protocol):
-    """What is learned, and from what.
-
-    Attributes:
-        name: of the stage.
-        module: what is trained; called with a part's data and the step, it returns a loss and its parts.
-        identity: plain data that must be the same for a run to go on.
-    """
-
-    name: str
-    identity: Any
-
-    @property
-    def module(self) -> nn.Module: ...
-
-    def batch(self, step: int, indices: range, device: torch.device) -> Part:
-        """The samples of these indices, of all those of a step."""
-
-    def pictures(self, module: nn.Module, device: torch.device) -> dict[str, np.ndarray]:
-        """Pictures (height, width, 3) uint8 that show what was learned, by name."""
-
-    def held_out(self, device: torch.device) -> dict[str, float]:
-        """Figures on data that is not learned from, by name; none where there is none."""
-
-    def export(self, module: nn.Module, folder: Path, about: dict[str, Any]) -> None:
-        """Write a checkpoint to be used."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from gr2_policy.model.checkpoint import load_policy, load_tokenizer
+from gr2_policy.model.checkpoint import TextEncoderMismatch, load_policy, load_tokenizer
 from gr2_policy.model.text import load_text_encoder
 from gr2_policy.training import common
 from gr2_policy.training.mixture import Mixture
@@ -40,7 +40,10 @@ def measure(weights: Path, data: Path, tasks: tuple[str, ...] = ()) -> dict[str,
     common.require_actions(sources)
     text = load_text_encoder(config.text)
     if text.identity != card.text_encoder:
-        raise ValueError(f"{weights} was trained with another text encoder")
+        raise TextEncoderMismatch(
+            f"{weights / 'policy'} was trained with the text encoder {card.text_encoder[:12]},"
+            f" this one is {text.identity[:12]}"
+        )
     stores = common.open_stores(sources, tokenizer, transforms, Console(stderr=True), cpu=True)
     mixture = Mixture(sources, stores, config.timesteps, config.frame_dt, 0)
     stage = PolicyStage("measure", model.eval(), text, transforms, mixture, {})

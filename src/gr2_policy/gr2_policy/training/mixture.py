@@ -47,7 +47,6 @@ class Mixture:
         self._strides: list[int] = []
         self._episodes: list[np.ndarray] = []
         self._ends: list[np.ndarray] = []
-        self._learned: list[tuple[int, int, int]] = []
         self._held_out: list[tuple[int, int, int]] = []
         for source, store in zip(sources, stores, strict=True):
             stride = frame_dt * store.fps
@@ -59,9 +58,8 @@ class Mixture:
             span = (timesteps - 1) * round(stride)
             asked, held_out = chosen(store.episodes, source)
             usable = [i for i in asked if store.episodes[i].length > span]
-            for kept, numbers in ((self._learned, usable), (self._held_out, held_out)):
-                lengths = [(i, store.episodes[i].length - span) for i in numbers]
-                kept += [(len(self._ends), i, windows) for i, windows in lengths if windows > 0]
+            lengths = [(i, store.episodes[i].length - span) for i in held_out]
+            self._held_out += [(len(self._ends), i, windows) for i, windows in lengths if windows > 0]
             if not usable:
                 raise DatasetError(f"{source.folder} has no episode of more than {span} frames that was asked for")
             self._episodes.append(np.array(usable))
@@ -82,7 +80,12 @@ class Mixture:
 
     def spread(self, most: int) -> list[Picked]:
         """At most so many windows of all the rest, likewise."""
-        return _spread(self._learned, most)
+        rows = [
+            (source, int(episode), int(windows))
+            for source, (episodes, ends) in enumerate(zip(self._episodes, self._ends, strict=True))
+            for episode, windows in zip(episodes, np.diff(ends, prepend=0), strict=True)
+        ]
+        return _spread(rows, most)
 
     def pick(self, step: int, index: int) -> Picked:
         """The index-th sample of a step."""

@@ -17,8 +17,8 @@ from gr2_policy.model.config import to_dict
 from gr2_policy.model.gr2 import GR2, Batch
 from gr2_policy.model.text import TextEncoder, TextFeatures, pad_features
 from gr2_policy.model.transforms import Normalization, Transforms, tensor_to_pixels
-from gr2_policy.training.loop import Part
 from gr2_policy.training.mixture import Mixture, Picked
+from gr2_policy.training.stage import Part
 from gr2_policy.training.tokens import Window
 
 _SHOWN = 4  # windows in a picture
@@ -41,7 +41,7 @@ class PolicyModule(nn.Module):
 
 
 class PolicyStage:
-    """See :class:`gr2_policy.training.loop.Stage`.
+    """See :class:`gr2_policy.training.stage.Stage`.
 
     Args:
         name: ``pretrain`` or ``finetune``.

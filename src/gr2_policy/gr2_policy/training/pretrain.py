@@ -19,15 +19,16 @@ from gr2_policy.model.gr2 import GR2
 from gr2_policy.model.text import load_text_encoder
 from gr2_policy.model.transforms import Transforms
 from gr2_policy.training import common
-from gr2_policy.training.loop import Stage
 from gr2_policy.training.mixture import Mixture
 from gr2_policy.training.policy_stage import PolicyStage
 from gr2_policy.training.settings import Settings
+from gr2_policy.training.stage import Stage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``gr2 pretrain``."""
     common.add_common_arguments(parser)
+    common.add_hold_out(parser)
     parser.add_argument("--tokenizer", type=Path, required=True, help="checkpoint folder of the tokenizer")
 
 

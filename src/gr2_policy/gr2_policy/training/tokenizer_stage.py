@@ -23,7 +23,7 @@ from gr2_policy.model.config import TokenizerLossConfig, to_dict
 from gr2_policy.model.losses import Perceptual, TokenizerLoss
 from gr2_policy.model.transforms import Transforms, pixels_to_tensor, tensor_to_pixels
 from gr2_policy.model.vqgan import VqGan
-from gr2_policy.training.loop import Part
+from gr2_policy.training.stage import Part
 
 _COLOURED = 58  # difference of the largest and smallest channel from which a pixel counts as strongly coloured
 _MEMORY = 2_000_000_000  # bytes of frames that are kept: decoding a video again for every frame would be dear
@@ -72,7 +72,7 @@ def importance(images: Tensor) -> Tensor:
 
 
 class TokenizerStage:
-    """See :class:`gr2_policy.training.loop.Stage`.
+    """See :class:`gr2_policy.training.stage.Stage`.
 
     Args:
         tokenizer: to be trained.

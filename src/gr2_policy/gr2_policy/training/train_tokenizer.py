@@ -18,8 +18,8 @@ from gr2_policy.data.reader import Dataset
 from gr2_policy.model.losses import VggPerceptual
 from gr2_policy.model.vqgan import VqGan
 from gr2_policy.training import common
-from gr2_policy.training.loop import Stage
 from gr2_policy.training.settings import Settings
+from gr2_policy.training.stage import Stage
 from gr2_policy.training.tokenizer_stage import TokenizerStage
 
 
