@@ -77,9 +77,7 @@ class ArmAdapter(Node):
         )
         self.create_subscription(Float64, "/gripper_command", self._on_gripper, newest)
         self.create_subscription(WbcStatus, "/wbc_status", self._on_status, newest)
-        self._faults = self.create_subscription(
-            ExampleBool, "/fault_controller/internal_fault", print, newest, callback_group=Polled()
-        )
+        self._faults = Polled().subscribe(self, ExampleBool, "/fault_controller/internal_fault", print, newest)
         self._gripper = ActionClient(self, ParallelGripperCommand, "/robotiq_gripper_controller/gripper_cmd")
         self._reset = self.create_client(ExampleTrigger, "/fault_controller/reset_fault")
         # In a group of its own: while a reset waits, everything else goes on.

@@ -30,6 +30,7 @@ from gr2_policy import conversions
 from gr2_policy.chunk_outlet import ChunkOutlet
 from gr2_policy.handshake import Handshake
 from gr2_policy.imagination_outlet import ImaginationOutlet
+from gr2_policy.inbox import Inbox
 from gr2_policy.instruction import BadInstruction, clean
 from gr2_policy.parameters import PARAMETERS
 from gr2_policy.policy import Imagines, Policy, UnknownPolicy, load_policy
@@ -72,23 +73,26 @@ class PolicyNode(LifecycleNode):
         self._bad_messages = 0
         self._frame_ids: dict[str, str] = {}
         self._chunks = ChunkOutlet(self, lambda: self._handshake.session, self._wanted, self._complain)
+        self.inbox = Inbox(self)
         self._connect()
         gate = GateConfig(*(self._value(f"surprise_{name}") for name in ("action", "threshold", "calm")))
         self._imagination = ImaginationOutlet(self, self._frame_ids, gate, self._on_surprise)
 
     def _connect(self) -> None:
+        reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
+        subscribe = self.inbox.subscribe
         kind, ending = (CompressedImage, "/compressed") if self._value("compressed_images") else (Image, "")
         for camera, topic in CAMERAS.items():
-            self.create_subscription(kind, topic + ending, partial(self._on_image, camera), qos_profile_sensor_data)
-        self.create_subscription(RobotState, "/robot_state", self._on_state, 10)
-        self.create_subscription(WbcStatus, "/wbc_status", self._on_wbc_status, 10)
+            subscribe(kind, topic + ending, partial(self._on_image, camera), qos_profile_sensor_data)
+        subscribe(RobotState, "/robot_state", self._on_state, reliable)
+        subscribe(WbcStatus, "/wbc_status", self._on_wbc_status, reliable)
         # A transient-local subscription does not match `ros2 topic pub`, a volatile one misses what was said
         # before it began: so both, and what comes twice is taken once.
-        self.create_subscription(String, "/instruction", self._on_instruction, 10)  # type: ignore[arg-type]
-        self.create_subscription(String, "/instruction", self._on_instruction, latched)  # type: ignore[arg-type]
+        subscribe(String, "/instruction", self._on_instruction, reliable)
+        subscribe(String, "/instruction", self._on_instruction, latched)
         self._truth_subscription: Subscription | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(0.1, self._supervise, clock=self._steady)
@@ -128,7 +132,8 @@ class PolicyNode(LifecycleNode):
         if self._instruction:
             self._worker.set_instruction(self._instruction)
         if policy.privileged:
-            self._truth_subscription = self.create_subscription(SceneTruth, "/sim/truth", self._on_truth, 10)
+            profile = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+            self._truth_subscription = self.inbox.subscribe(SceneTruth, "/sim/truth", self._on_truth, profile)
             self.get_logger().warning(
                 f"'{policy.model_id}' is a scripted policy that reads the simulator's ground truth; nothing is learned"
             )
@@ -193,7 +198,7 @@ class PolicyNode(LifecycleNode):
         self._chunks.begin(None, DeliveryConfig())
         self._handshake.end()
         if self._truth_subscription is not None:
-            self.destroy_subscription(self._truth_subscription)
+            self.inbox.unsubscribe(self._truth_subscription)
             self._truth_subscription = None
 
     @property
@@ -235,7 +240,7 @@ class PolicyNode(LifecycleNode):
 
     # --- messages in ---
 
-    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
+    def _on_image(self, camera: str, message: Image | CompressedImage, _info: object) -> None:
         width, height = int(self._value("image_width")), int(self._value("image_height"))
         try:
             stamp, image = conversions.image(message, (width, height) if width and height else None)
@@ -248,7 +253,7 @@ class PolicyNode(LifecycleNode):
         self._buffer.add_image(camera, stamp, image)
         self._think()
 
-    def _on_state(self, message: RobotState) -> None:
+    def _on_state(self, message: RobotState, _info: object) -> None:
         try:
             sample = conversions.robot_state(message)
         except ValueError as error:
@@ -257,7 +262,7 @@ class PolicyNode(LifecycleNode):
         self._buffer.add_state(sample)
         self._think()
 
-    def _on_truth(self, message: SceneTruth) -> None:
+    def _on_truth(self, message: SceneTruth, _info: object) -> None:
         try:
             truth = conversions.scene_truth(message)
         except ValueError as error:
@@ -266,7 +271,7 @@ class PolicyNode(LifecycleNode):
         self._buffer.add_truth(truth)
         self._think()
 
-    def _on_wbc_status(self, message: WbcStatus) -> None:
+    def _on_wbc_status(self, message: WbcStatus, _info: object) -> None:
         self._handshake.on_status(message)
 
     def _on_instruction(self, message: String, info: Any) -> None:
@@ -410,8 +415,7 @@ def main() -> int:
     executor.add_node(node)
     code = 0
     try:
-        while not signals:
-            executor.spin_once(timeout_sec=0.1)
+        node.inbox.run(executor, lambda: bool(signals))
     except SystemExit as end:
         code = int(end.code or 0)
     finally:

@@ -11,11 +11,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
 
 class Polled(CallbackGroup):
     """Its subscriptions are read by whoever asks; no executor waits for them."""
+
+    def subscribe(
+        self, node: Node, kind: type, topic: str, callback: Any, profile: QoSProfile, raw: bool = False
+    ) -> Subscription:
+        """A subscription of this group; its warnings of publishers that do not fit stay with the executor."""
+        made = node.create_subscription(kind, topic, callback, profile, raw=raw)
+        made.callback_group = self
+        return made
 
     def can_execute(self, entity: object) -> bool:
         """Never: see the class."""

@@ -135,7 +135,7 @@ class WbcNode(Node):
         self._clock_in = next((one for one in self.subscriptions if one.msg_type is Clock), None)  # rclpy's own
         if self._clock_in is not None:
             self._clock_in.callback_group = hot
-        subscribe = partial(self.create_subscription, callback_group=hot)  # callbacks are called by _poll
+        subscribe = partial(hot.subscribe, self)  # callbacks are called by _poll
         on_state: Any = self._on_joint_state  # gets bytes
         self._joints_in = subscribe(JointState, "/joint_states", on_state, qos_profile_sensor_data, raw=True)
         self._chunks_in = subscribe(TrajectoryChunk, CHUNK_TOPIC, self._on_chunk, reliable)

@@ -49,12 +49,12 @@ class TokenizerConfig:
         warmup_steps: steps without quantisation, after which the codebook is drawn from the data.
     """
 
-    resolution: int = 256
+    resolution: int = 128
     stem: int = 2
-    encoder_widths: tuple[int, ...] = (128, 256, 512, 1024)
+    encoder_widths: tuple[int, ...] = (64, 128, 256, 512)
     encoder_kernels: tuple[int, ...] = (3, 3, 3, 1)
-    encoder_blocks: tuple[int, ...] = (1, 1, 1, 3)
-    decoder_widths: tuple[int, ...] = (512, 512, 256, 128)
+    encoder_blocks: tuple[int, ...] = (1, 1, 1, 2)
+    decoder_widths: tuple[int, ...] = (768, 512, 256, 128)
     decoder_blocks: tuple[int, ...] = (3, 3, 3, 2)
     decoder_attention: bool = True
     code_dim: int = 32

@@ -50,7 +50,8 @@ from gr2_sim.fake_kortex.gripper_controller import Ending, GoalRejected
 from gr2_sim.fake_kortex.settings import Settings, read_settings, urdf_limits
 from gr2_sim.fake_kortex.trajectory_controller import TrajectoryRejected
 from gr2_sim.layout import LayoutError
-from gr2_sim.sim_node import LATCHED, NEWEST, RELIABLE, BadParameter, Polled, SimNode
+from gr2_sim.sim_node import LATCHED, NEWEST, RELIABLE, BadParameter, SimNode
+from gr2_wbc.polling import Polled
 from gr2_wbc.robots import load_robot
 from gr2_wbc.stop_flag import StopFlag
 
@@ -116,12 +117,8 @@ class FakeKortexNode(SimNode):
             JointTrajectoryControllerState, f"{TRAJECTORY_CONTROLLER}/controller_state", RELIABLE
         )
         self._fault_publisher = self.create_publisher(ExampleBool, f"{FAULT_CONTROLLER}/internal_fault", NEWEST)
-        self._commands = self.create_subscription(
-            JointTrajectory,
-            f"{TRAJECTORY_CONTROLLER}/joint_trajectory",
-            self._on_trajectory,
-            NEWEST,
-            callback_group=Polled(),
+        self._commands = Polled().subscribe(
+            self, JointTrajectory, f"{TRAJECTORY_CONTROLLER}/joint_trajectory", self._on_trajectory, NEWEST
         )
         self.create_service(ExampleTrigger, f"{FAULT_CONTROLLER}/reset_fault", self._on_reset_fault)
         self.create_subscription(String, "/fake_kortex/inject", self._on_inject, RELIABLE)

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
 from gr2_msgs.msg import RobotState, SceneTruth, Surprise, TaskOutcome, TrajectoryChunk, WbcStatus
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
+
+from gr2_wbc.polling import Polled
 
 
 @dataclass(frozen=True)
@@ -74,21 +75,6 @@ class Arrival(NamedTuple):
         return deserialize_message(self.data, self.topic.type)
 
 
-class Polled(CallbackGroup):
-    """Its subscriptions are read by whoever asks; no executor waits for them."""
-
-    def can_execute(self, entity: object) -> bool:
-        """Never: see the class."""
-        return False
-
-    def beginning_execution(self, entity: object) -> bool:
-        """Never: see the class."""
-        return False
-
-    def ending_execution(self, entity: object) -> None:
-        """Nothing to do."""
-
-
 class Intake:
     """Subscriptions to :data:`TOPICS`, for one thread."""
 
@@ -97,10 +83,9 @@ class Intake:
         self._subscriptions = []
         for topic in TOPICS:
             for profile in _profiles(topic):
-                subscription = node.create_subscription(
-                    topic.type, topic.name, _never, profile, raw=True, callback_group=group
+                self._subscriptions.append(
+                    (topic, group.subscribe(node, topic.type, topic.name, _never, profile, raw=True))
                 )
-                self._subscriptions.append((topic, subscription))
         self._seen: dict[str, int] = {}  # of latched topics: when the newest was sent
 
     def take(self) -> list[Arrival]:
