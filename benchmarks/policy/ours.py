@@ -78,6 +78,7 @@ class Subject:
         side = config.tokenizer.resolution
         self._pictures = random.integers(0, 256, (PICTURES, len(config.views), side, side, 3), dtype=np.uint8)
         self._turn = 0
+        self._stamp = 0.0
         self.chunks: list[float] = []
         self.chunk_cpu: list[float] = []
         self.tokens: list[float] = []
@@ -94,12 +95,17 @@ class Subject:
         for times in (self.chunks, self.chunk_cpu, self.tokens, self.token_cpu):
             times.clear()
 
-    def step(self) -> None:
-        """One observation to one chunk, with two of its steps committed."""
+    def step(self, stamp: float | None = None) -> None:
+        """One observation to one chunk, with two of its steps committed.
+
+        Args:
+            stamp: of the observation [s], later than the one before; None: one frame interval after it.
+        """
         self._turn += 1
+        self._stamp = self._stamp + self.config.frame_dt if stamp is None else stamp
         picture = self._pictures[self._turn % PICTURES]
         observation = Observation(
-            stamp=self.config.frame_dt * self._turn,
+            stamp=self._stamp,
             instruction="put the red block in the bin",
             images=dict(zip(self.config.views, picture, strict=True)),
             tool_position=np.array([0.45, 0.0, 0.25]),

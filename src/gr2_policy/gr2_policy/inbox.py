@@ -48,7 +48,9 @@ class Inbox(CallbackGroup):
             most: messages of one turn; more than come in one.
         """
         made = self._node.create_subscription(kind, topic, handler, profile)  # type: ignore[arg-type]
-        made.callback_group = self  # only now: its warnings of publishers that do not fit stay with the executor
+        # Only now, so that the executor goes on to warn of publishers that do not fit. (One that waits would be woken for
+        # every message that is not yet taken; :meth:`run` only lets it look.)
+        made.callback_group = self
         self._handlers[made] = most, handler
         return made
 

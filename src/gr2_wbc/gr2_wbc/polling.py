@@ -22,10 +22,12 @@ class Polled(CallbackGroup):
     def subscribe(
         self, node: Node, kind: type, topic: str, callback: Any, profile: QoSProfile, raw: bool = False
     ) -> Subscription:
-        """A subscription of this group; its warnings of publishers that do not fit stay with the executor."""
-        made = node.create_subscription(kind, topic, callback, profile, raw=raw)
-        made.callback_group = self
-        return made
+        """A subscription of this group.
+
+        The executor does not wait for what else can happen to it either, such as a publisher that does not fit: the
+        middleware would wake it for every message.
+        """
+        return node.create_subscription(kind, topic, callback, profile, raw=raw, callback_group=self)
 
     def can_execute(self, entity: object) -> bool:
         """Never: see the class."""

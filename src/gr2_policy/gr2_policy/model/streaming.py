@@ -29,14 +29,15 @@ class StreamingConfig:
     Attributes:
         keep: frames that a new window begins with.
         lookahead: frames of the window that are left free for imagination.
-        gap: a pause longer than this many frame intervals begins a new history.
+        gap: frames further apart than this many frame intervals have no history in common. Trained are those of one
+            interval; so a model that takes longer than that for a chunk decides on what it sees now.
         sample: draw z of the action head instead of 0.
         seed: of all draws.
     """
 
     keep: int = 1
     lookahead: int = 1
-    gap: float = 5.0
+    gap: float = 1.75
     sample: bool = False
     seed: int = 0
 
@@ -244,9 +245,12 @@ class Stream:
 
     def _make_room(self, stamp: float) -> Context:
         """The context that the next frame goes into, with what is out of date taken away."""
-        if self._frames and stamp - self._frames[-1].stamp > self.config.gap * self.transforms.frame_dt:
-            self._forget()
         context = self._context
+        if self._frames and stamp - self._frames[-1].stamp > self.config.gap * self.transforms.frame_dt:
+            self._frames.clear()
+            self._temporary = False
+            if context is not None:
+                context.rewind(0)
         if context is not None and self._temporary:
             context.rewind(context.time - 1)
         if context is None:
