@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from benchmarks.policy.ours import Subject
 from benchmarks.running_stack import running_stack
 from gr2_msgs.msg import WbcStatus
+from rclpy.qos import qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
 
 from gr2_bringup.director import Director
 
@@ -28,17 +31,15 @@ def beside_stack(subject: Subject, domain: int, seconds: float) -> dict[str, Any
         domain: ROS domain.
         seconds: length of each of the two parts.
     """
-    statuses: list[WbcStatus] = []
     with running_stack(domain) as (_, director):
-        director.node.create_subscription(WbcStatus, "/wbc_status", statuses.append, 10)
-        director.spin(1.0)
+        watch = _Watch(director)
         director.say(INSTRUCTIONS[0])
-        alone = _missed(director, statuses, lambda: director.spin(seconds))
+        alone = watch.during(lambda: director.spin(seconds))
         director.say(INSTRUCTIONS[1])
         rate = TARGET_HZ.get(subject.config.name, OTHERS_HZ)
         subject.forget()
         took: list[float] = []
-        beside = _missed(director, statuses, lambda: took.append(_paced(subject, rate, seconds)))
+        beside = watch.during(lambda: took.append(_paced(subject, rate, seconds)))
     wall = 1e3 * np.array(subject.chunks)
     return {
         "asked_hz": rate,
@@ -48,8 +49,8 @@ def beside_stack(subject: Subject, domain: int, seconds: float) -> dict[str, Any
         "chunk_p99_ms": float(np.percentile(wall, 99)),
         "chunk_cpu_p50_ms": 1e3 * float(np.median(subject.chunk_cpu)),
         "within_period_percent": 100.0 * float(np.mean(wall <= 1e3 / rate)),
-        "wbc_alone": alone,
-        "wbc_beside": beside,
+        "alone": alone,
+        "beside": beside,
         "load": os.getloadavg()[0],
     }
 
@@ -64,15 +65,38 @@ def _paced(subject: Subject, rate: float, seconds: float) -> float:
     return max(now, due) - begun
 
 
-def _missed(director: Director, statuses: list[WbcStatus], work) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    """The controller's cycles, and those it missed, while work is done."""
-    director.wait_until(lambda: bool(statuses), 10.0)
-    first = statuses[-1]
-    work()
-    statuses.clear()
-    director.wait_until(lambda: bool(statuses), 10.0)
-    director.spin(0.3)
-    last = statuses[-1]
-    cycles = int(last.cycles - first.cycles)
-    missed = int(last.missed_cycles - first.missed_cycles)
-    return {"cycles": cycles, "missed": missed, "missed_percent": 100.0 * missed / max(cycles, 1)}
+class _Watch:
+    """What the controller says of its cycles, and the simulator of its time."""
+
+    def __init__(self, director: Director) -> None:
+        self._director = director
+        self._statuses: list[WbcStatus] = []
+        self._times: list[tuple[float, float]] = []  # simulated and on the wall [s]
+        director.node.create_subscription(WbcStatus, "/wbc_status", self._statuses.append, 10)
+        director.node.create_subscription(Clock, "/clock", self._on_clock, qos_profile_sensor_data)
+        director.spin(1.0)
+
+    def _on_clock(self, tick: Clock) -> None:
+        self._times.append((tick.clock.sec + 1e-9 * tick.clock.nanosec, time.monotonic()))
+
+    def _newest(self) -> tuple[WbcStatus, tuple[float, float]]:
+        self._statuses.clear()
+        self._times.clear()
+        if not self._director.wait_until(lambda: bool(self._statuses and self._times), 10.0):
+            raise SystemExit("the stack has fallen silent: /wbc_status or /clock did not come for 10 s")
+        return self._statuses[-1], self._times[-1]
+
+    def during(self, work: Callable[[], object]) -> dict[str, float]:
+        """The controller's cycles, those it missed, and simulated seconds per second, while work is done."""
+        first, begun = self._newest()
+        work()
+        self._director.spin(0.3)  # takes what waited meanwhile
+        last, ended = self._newest()
+        cycles = int(last.cycles - first.cycles)
+        missed = int(last.missed_cycles - first.missed_cycles)
+        return {
+            "cycles": cycles,
+            "missed": missed,
+            "missed_percent": 100.0 * missed / max(cycles, 1),
+            "real_time_factor": (ended[0] - begun[0]) / (ended[1] - begun[1]),
+        }

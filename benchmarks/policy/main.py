@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"gr2 bench policy: {error}", file=sys.stderr)
         return 1
     report["machine"]["load_at_the_end"] = os.getloadavg()[0]
-    Console(width=150).print(table(report))
+    Console(width=170).print(table(report))
     if args.json:
         write_json(args.json, report)
     return 0
@@ -194,7 +194,7 @@ def table(report: dict[str, Any]) -> Table:
         "ratio: time of the peer over ours",
     )
     columns = ("size", "chunk p50", "p99", "cpu", "of FLOP ceiling", "frame imagined", "pass", "x floor", "memory")
-    for column in (*columns, "x generate", "x ACT", "with stack p50", "p99"):
+    for column in (*columns, "x generate", "x ACT", "with stack p50", "p99", "Hz", "RTF"):
         result.add_column(column, justify="right")
     for size, row in report["sizes"].items():
         ratio, beside = row["ratio"], row.get("with_stack", {})
@@ -212,5 +212,7 @@ def table(report: dict[str, Any]) -> Table:
             f"{ratio['act']:.2f}" if "act" in ratio else "",
             f"{beside['chunk_p50_ms']:.0f} ms" if beside else "",
             f"{beside['chunk_p99_ms']:.0f} ms" if beside else "",
+            f"{beside['reached_hz']:.1f}" if beside else "",
+            f"{beside['beside']['real_time_factor']:.2f}" if beside else "",
         )
     return result

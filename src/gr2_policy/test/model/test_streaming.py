@@ -135,6 +135,25 @@ def test_a_long_pause_and_a_new_instruction_begin_a_new_history(
     _same(stream.step(_observation(20)), alone)
 
 
+def test_frames_too_far_apart_have_no_history_but_chunks_still_join(
+    model: GR2, text: TextEncoder, transforms: Transforms
+) -> None:
+    """A model that takes half a second for a chunk, trained on frames 0.2 s apart, goes by what it sees now."""
+    stream = Stream(model, text, transforms)
+    stream.reset(INSTRUCTION)
+    seen = [_observation(index, dt=0.5) for index in range(4)]
+    for observation in seen:
+        chunk = stream.step(observation)
+        stream.tidy()
+        _same(chunk, _batch(model, text, transforms, [observation]))
+    following = stream.step(_observation(4, dt=0.5), delay=0.2)
+    np.testing.assert_allclose(following.positions[:2], chunk.positions[5:7], atol=1e-6)
+    usual = [_observation(index, dt=0.3) for index in range(2)]
+    stream.reset(INSTRUCTION)
+    stream.step(usual[0])
+    _same(stream.step(usual[1]), _batch(model, text, transforms, usual))
+
+
 def test_what_is_committed_comes_back(model: GR2, text: TextEncoder, transforms: Transforms) -> None:
     """With a delay of two steps, the next chunk begins with what the previous one will do meanwhile."""
     stream = Stream(model, text, transforms)
