@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
@@ -21,6 +22,10 @@ from rosgraph_msgs.msg import Clock
 PERIOD = 0.005  # [s] between two turns
 SELDOM = 0.025  # [s] between two looks at what the executor still waits for: timers, services, parameters
 Handler = Callable[[Any, dict[str, int]], None]
+
+
+def _set_time(clock: Callable[[Clock], None], tick: Clock, _info: object) -> None:
+    clock(tick)
 
 
 class Inbox(CallbackGroup):
@@ -37,7 +42,7 @@ class Inbox(CallbackGroup):
         for subscription in node.subscriptions:
             if subscription.msg_type is Clock:
                 subscription.callback_group = self
-                self._handlers[subscription] = 1, lambda tick, _, set_time=subscription.callback: set_time(tick)
+                self._handlers[subscription] = 1, partial(_set_time, subscription.callback)
 
     def subscribe(self, kind: type, topic: str, handler: Handler, profile: QoSProfile, most: int = 10) -> Subscription:
         """Subscribe to a topic.
@@ -48,8 +53,8 @@ class Inbox(CallbackGroup):
             most: messages of one turn; more than come in one.
         """
         made = self._node.create_subscription(kind, topic, handler, profile)  # type: ignore[arg-type]
-        # Only now, so that the executor goes on to warn of publishers that do not fit. (One that waits would be woken for
-        # every message that is not yet taken; :meth:`run` only lets it look.)
+        # Only now, so that the executor goes on to warn of publishers that do not fit. (An executor that waits would be
+        # woken for every message that is not yet taken; :meth:`run` only lets it look.)
         made.callback_group = self
         self._handlers[made] = most, handler
         return made

@@ -6,6 +6,7 @@ A YAML file says only where a size differs from the defaults below, which are th
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -284,6 +285,7 @@ class ModelConfig:
 # --- to and from plain data ---
 
 T = TypeVar("T")
+_SCIENTIFIC = re.compile(r"[-+]?\d+e[-+]?\d+", re.IGNORECASE)  # YAML 1.1 takes a number without a point for text
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -338,6 +340,8 @@ def _coerce(kind: Any, value: Any, path: str) -> Any:
         return tuple(_coerce(item_kind, item, f"{path}[{index}]") for index, item in enumerate(value))
     kind = typing.get_origin(kind) or kind
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
         return float(value)
     if type(value) is not kind:
         raise ConfigError(f"{path} is {value!r}, expected {kind.__name__}")

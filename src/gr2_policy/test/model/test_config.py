@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,14 @@ def test_a_token_sees_at_most_its_neighbours(size: str) -> None:
 def test_bad_values_are_refused_by_name(overrides: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         load_size("mini", overrides)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1e-03", "1.0e-3"])
+def test_numbers_are_written_as_people_write_them(tmp_path: Path, text: str) -> None:
+    """YAML takes those without a point for text."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(f"loss: {{video: {text}}}")
+    assert load_config(file).loss.video == 0.001
 
 
 def test_unknown_size_and_missing_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
