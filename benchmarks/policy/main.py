@@ -9,7 +9,10 @@ examples:
   ./gr2 bench policy                               mini and B on the processor, with one thread
   ./gr2 bench policy --sizes mini --with-stack     beside the simulator and the controller
   ./gr2 bench policy --device cuda --sizes S,B,L,XL --threads 4
-  ./gr2 bench policy --sizes B --set tokenizer.resolution=128
+  ./gr2 bench policy --sizes B --set tokenizer.resolution=256
+
+On a machine that has PyTorch (with rich, PyYAML, Pillow, transformers) and no ROS, such as a rented GPU:
+  PYTHONPATH=src/gr2_policy:. python -m benchmarks.policy.main --device cuda --sizes S,B,L,XL --threads 4
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gr2_policy.model.acceleration import PRECISIONS, default_device, step_bytes
-from gr2_policy.model.config import SIZES, load_size
+from gr2_policy.model.config import SIZES, ModelConfig, load_size
 
 FIGURES = ("chunk_p50_ms", "chunk_p99_ms", "imagine_ms_per_frame", "memory_mb", "floor_ratio")
 
@@ -93,7 +96,7 @@ def measure(
     config = load_size(size, overrides)
     subject = Subject(config, device, args.precision, args.compiled)
     ceilings = of(torch.bfloat16 if subject.precision == "bfloat16" else torch.float32)
-    rounds, count = (1, 4) if args.quick else (args.rounds, 3 * (config.timesteps - 2))
+    rounds, count = (1, 4) if args.quick else (args.rounds, chunks_a_turn(config))
     passes = 4 if args.quick else 24
     with ExitStack() as stack:
         peers: list[GenerateGPT2] = []
@@ -102,7 +105,7 @@ def measure(
             views = len(config.views)
             peers = [GenerateGPT2(config, subject.model.layout, device, sequences) for sequences in (1, views)]
             if device.type == "cpu":
-                act = Act(Path(os.environ["GR2_ROOT"]), config.tokenizer.resolution, args.threads)
+                act = Act(Path(os.environ.get("GR2_ROOT", ".")), config.tokenizer.resolution, args.threads)
                 stack.callback(act.close)
         decoding = []
         for _ in range(rounds):
@@ -126,6 +129,11 @@ def measure(
 
         report["with_stack"] = beside_stack(subject, args.domain, 4.0 if args.quick else 15.0)
     return report
+
+
+def chunks_a_turn(config: ModelConfig) -> int:
+    """So many that three windows of history are gone through; at least one has room for a frame."""
+    return 3 * max(config.timesteps - 2, 1)
 
 
 def times(name: str, wall: list[float], cpu: list[float]) -> dict[str, float]:
@@ -216,3 +224,9 @@ def table(report: dict[str, Any]) -> Table:
             f"{beside['beside']['real_time_factor']:.2f}" if beside else "",
         )
     return result
+
+
+if __name__ == "__main__":
+    _parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(_parser)
+    sys.exit(run(_parser.parse_args()))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gr2_policy.model.config import SIZES, load_size
+
 ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -30,3 +32,13 @@ def test_quick_run_writes_every_figure(tmp_path: Path, monkeypatch: pytest.Monke
     assert figures["weights_per_pass_mb"] == pytest.approx(0.127, rel=0.05)  # two layers of 64 in int8, and the logits
     assert report["machine"]["processor"]
     assert report["ceilings"]["read_gb_per_s"] > 0.1
+
+
+@pytest.mark.skipif(not (ROOT / "benchmarks/policy/main.py").is_file(), reason="needs the checkout's benchmarks")
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_makes_chunks_in_every_turn(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one whose window holds no more than a frame and the next."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks.policy import main
+
+    assert main.chunks_a_turn(load_size(size)) >= 3
