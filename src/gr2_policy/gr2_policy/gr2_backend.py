@@ -134,18 +134,21 @@ class Gr2Policy:
     def warm_up(self, observation: Observation, imagine: bool) -> WarmUp:
         """As in the protocol: two windows of history are filled."""
         self._stream.reset(_WARM)
-        took = []
+        took, worked = [], []
         count = 2 * self._stream.model.config.timesteps
         for index in range(count):
-            begun = time.perf_counter()
+            begun, working = time.perf_counter(), time.thread_time()
             self.infer(replace(observation, stamp=observation.stamp + index * self.frame_dt, delay=2 * self.chunk_dt))
             took.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
+            worked.append(time.thread_time() - working)
+        begun, working = time.perf_counter(), time.thread_time()
         if imagine:
             self.imagine(self.fork(), lambda: None)
         imagination = time.perf_counter() - begun if imagine else 0.0
+        processor = float(np.median(worked[1:])), time.thread_time() - working
         self._stream.reset(_WARM)
-        return WarmUp(took[0], float(np.median(took[1:])), imagination)
+        on_processor = self._stream.model.code_out.weight.device.type == "cpu"
+        return WarmUp(took[0], float(np.median(took[1:])), imagination, processor if on_processor else None)
 
     def fork(self) -> Fork:
         """As in the protocol."""

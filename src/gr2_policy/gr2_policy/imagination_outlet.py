@@ -32,6 +32,7 @@ class ImaginationOutlet:
         self.gate = SurpriseGate(gate)
         self.worker: ImaginationWorker | None = None
         self.last_score = 0.0
+        self._off = "off"
         self._node = node
         self._frame_ids = frame_ids
         self._on_reaction = on_reaction
@@ -44,17 +45,25 @@ class ImaginationOutlet:
     def begin(self, policy: Imagines, rate: float) -> ImaginationWorker:
         """Imagine with this policy, at most ``rate`` instants per second."""
         self.worker = ImaginationWorker(policy, rate, self._on_imagined, self._on_surprise, self._on_error)
+        self._off = ""
         return self.worker
+
+    def rest(self, reason: str) -> None:
+        """Imagine nothing, for this reason."""
+        if self.worker is not None:
+            self.worker.rest()
+        self._off = reason
 
     def end(self) -> bool:
         """Imagine no more; False if the policy does not return from an imagination."""
         worker, self.worker = self.worker, None
+        self._off = "off"
         return worker is None or worker.stop()
 
     def values(self) -> dict[str, object]:
         """For the diagnostics."""
-        if self.worker is None:
-            return {"imagination": "off"}
+        if self.worker is None or self._off:
+            return {"imagination": self._off}
         statistics = self.worker.statistics
         p50, p99 = statistics.percentiles()
         return {

@@ -20,7 +20,7 @@ from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
 
 PERIOD = 0.005  # [s] between two turns
-SELDOM = 0.025  # [s] between two looks at what the executor still waits for: timers, services, parameters
+SELDOM = 0.05  # [s] between two looks at what the executor still waits for: timers, services, parameters
 Handler = Callable[[Any, dict[str, int]], None]
 
 

@@ -157,11 +157,14 @@ class WarmUp:
         first: its first inference [s].
         steady: median of the ones after it [s].
         imagination: one imagined instant [s]; 0 if none was asked for.
+        processor: what a later inference and an imagined instant took of the processor [s], whatever else ran on it;
+            None where that is not what they take, as on a GPU.
     """
 
     first: float
     steady: float
     imagination: float = 0.0
+    processor: tuple[float, float] | None = None
 
 
 @runtime_checkable

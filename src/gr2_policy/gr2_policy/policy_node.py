@@ -40,7 +40,7 @@ from gr2_policy.runtime.image import BadImage
 from gr2_policy.runtime.observation_buffer import BufferConfig, ObservationBuffer
 from gr2_policy.runtime.surprise_gate import GateConfig, Reaction
 from gr2_policy.runtime.worker import InferenceWorker, Result
-from gr2_policy.warming import blank_observation, warm_up
+from gr2_policy.warming import blank_observation, no_time_to_imagine, warm_up
 
 CAMERAS = {"head": "/head_camera/image_raw", "wrist": "/wrist_camera/image_raw"}
 QUIET = 2.0  # [s] between two complaints about the same topic
@@ -123,7 +123,7 @@ class PolicyNode(LifecycleNode):
             self._chunks.publish,
             self._on_unknown_instruction,
             self._on_policy_error,
-            prepare=partial(self._warm_up, policy, imagines),
+            prepare=partial(self._warm_up, policy, rate if imagines else 0.0),
             now=self._chunks.now,
             delay=lambda: self._chunks.delivery.delay,
             refusals=lambda: self._handshake.refusals,
@@ -155,12 +155,18 @@ class PolicyNode(LifecycleNode):
         self.get_logger().fatal(reason)
         return TransitionCallbackReturn.FAILURE
 
-    def _warm_up(self, policy: Policy, imagine: bool) -> None:
+    def _warm_up(self, policy: Policy, imagination_rate: float) -> None:
         """Called on the worker's thread, before anything depends on the policy."""
         height, width = (int(self._value(f"image_{side}")) or 256 for side in ("height", "width"))
         log = self.get_logger()
         blank = blank_observation(CAMERAS, height, width)
-        warm_up(policy, blank, imagine, float(self._value("replan_rate")), log.info, log.warning)
+        rate = float(self._value("replan_rate"))
+        took = warm_up(policy, blank, rate, imagination_rate, log.info, log.warning)
+        if reason := no_time_to_imagine(took, rate, imagination_rate):
+            wanted = self._value("surprise_action") != "none"
+            log.warning(f"imagination {'will come late' if wanted else 'is off'}: {reason}")
+            if not wanted:
+                self._imagination.rest(reason)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start publishing chunks; refused until the policy is warm and the controller has granted a session."""

@@ -150,6 +150,8 @@ def test_warm_up_leaves_no_trace(nano: Gr2Policy) -> None:
     took = nano.warm_up(replace(observation(50), instruction=""), imagine=True)
     assert took.first > 0.0
     assert took.imagination > 0.0
+    assert took.processor is not None
+    assert 0.0 < took.processor[0] < took.processor[1] < 2.0 * took.imagination
     nano.reset("open the drawer")
     assert np.array_equal(expected, [nano.infer(observation(index)).positions for index in range(3)])
 

@@ -107,6 +107,7 @@ class ImaginationWorker:
         self._appointments: list[Appointment] = []
         self._recent: deque[Observation] = deque(maxlen=_RECENT)
         self._working = False
+        self._resting = False
         self._last_begun = -np.inf
         self._generation = 0
         self._running = True
@@ -132,6 +133,11 @@ class ImaginationWorker:
             self._appointments.clear()
             self._recent.clear()
 
+    def rest(self) -> None:
+        """Imagine nothing more."""
+        self._resting = True
+        self.clear()
+
     def stop(self, timeout: float = 5.0) -> bool:
         """Let the thread end; False if it is still at work after ``timeout`` [s]."""
         with self._condition:
@@ -155,7 +161,7 @@ class ImaginationWorker:
     def offer(self, stamp: float) -> None:
         """Control has just used the observation of ``stamp`` [s]: imagine from here, if it is time to."""
         now = time.monotonic()
-        if self._working or now - self._last_begun < self._period:
+        if self._resting or self._working or now - self._last_begun < self._period:
             return
         try:
             fork = self._policy.fork()

@@ -54,14 +54,16 @@ class Seer(Straight):
     "Imagines darkness, 0.1 s ahead; like a model it wants observations in the order of time."
     model_id, frame_dt, notice = "seer", 0.1, "sees nothing but darkness"
 
-    def __init__(self, warm):
+    def __init__(self, warm, instant):
         self.warm = warm
+        self.instant = instant  # of the processor [s]; None: unknown
 
     def warm_up(self, observation, imagine):
         if not self.warm:
             raise MemoryError("no room for darkness")
         assert observation.images["wrist"].shape == (16, 16, 3)
-        return WarmUp(0.5, 0.25, 0.125 if imagine else 0.0)
+        processor = None if self.instant is None else (0.05, self.instant)
+        return WarmUp(0.5, 0.25, 0.125 if imagine else 0.0, processor)
 
     def reset(self, instruction):
         super().reset(instruction)
@@ -85,8 +87,8 @@ class Seer(Straight):
         images = {camera: image[:8, :8] for camera, image in o.images.items()}
         return Frame(o.stamp, {c: np.full(4, i[0, 0, 0]) for c, i in images.items()}, images)
 
-def make_seer(warm="true"):
-    return Seer(warm == "true")
+def make_seer(warm="true", instant=None):
+    return Seer(warm == "true", None if instant is None else float(instant))
 
 def make_slow(marker):
     Path(marker).touch()

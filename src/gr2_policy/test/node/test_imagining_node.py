@@ -30,6 +30,26 @@ def test_warm_up_is_measured_and_comes_before_the_handshake(bench: Any) -> None:
     assert text.count("sees nothing but darkness") == 1
 
 
+def test_what_the_processor_has_no_time_for_is_not_imagined(bench: Any) -> None:
+    bench.latched.publish(String(data="go"))
+    bench.start(policy="seer", policy_options="[instant=9.0]", imagination_rate=1.0)
+    bench.until(lambda: len(bench.chunks) >= 12, "no chunks")
+    reason = (
+        "to imagine an instant takes 9.00 s of the processor, and 10.0 chunks per second leave 0.50 s of each;"
+        " imagination_rate 0.04 would fit"
+    )
+    assert f"imagination is off: {reason}" in bench.log.read_text()
+    assert bench.imagined == bench.surprises == []
+    bench.until(lambda: bench.values.get("imagination") == reason, "the diagnostics do not say why")
+
+
+def test_imagination_that_something_depends_on_comes_late_and_says_so(bench: Any) -> None:
+    bench.latched.publish(String(data="go"))
+    bench.start(policy="seer", policy_options="[instant=9.0]", imagination_rate=5.0, surprise_action="replan")
+    bench.until(lambda: bool(bench.surprises), "no surprise")
+    assert "imagination will come late: to imagine an instant takes 9.00 s" in bench.log.read_text()
+
+
 def test_failed_warm_up_ends_the_node_with_one_line(bench: Any) -> None:
     bench.start(policy="seer", policy_options="[warm=false]")
     assert bench.process is not None
