@@ -20,7 +20,7 @@ from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
 
 PERIOD = 0.005  # [s] between two turns
-SELDOM = 0.05  # [s] between two looks at what the executor still waits for: timers, services, parameters
+SELDOM = 0.05  # [s] between two looks at what the executor still waits for: services and parameters, one at a time
 Handler = Callable[[Any, dict[str, int]], None]
 
 
@@ -39,6 +39,7 @@ class Inbox(CallbackGroup):
         super().__init__()
         self._node = node
         self._handlers: dict[Subscription, tuple[int, Handler]] = {}
+        self._regular: list[tuple[float, Callable[[], object]]] = []
         for subscription in node.subscriptions:
             if subscription.msg_type is Clock:
                 subscription.callback_group = self
@@ -64,6 +65,10 @@ class Inbox(CallbackGroup):
         del self._handlers[subscription]
         self._node.destroy_subscription(subscription)
 
+    def every(self, period: float, work: Callable[[], object]) -> None:
+        """Have :meth:`run` do something once in so many seconds of the steady clock."""
+        self._regular.append((period, work))
+
     def take(self) -> None:
         """Handle what has come, topic by topic in the order of the subscriptions, each oldest first."""
         for subscription, (most, handler) in list(self._handlers.items()):
@@ -77,13 +82,17 @@ class Inbox(CallbackGroup):
                 handler(*taken)
 
     def run(self, executor: Executor, stopped: Callable[[], bool]) -> None:
-        """Take turns, and let an executor see to everything else of the node, until it is stopped."""
-        due = time.monotonic()
+        """Take turns, do what is regular, and let an executor see to everything else of the node, until stopped."""
+        look: Callable[[], object] = partial(executor.spin_once, timeout_sec=0.0)
+        regular = [*self._regular, (SELDOM, look)]
+        due = [time.monotonic() + period for period, _ in regular]
         while not stopped():
             self.take()
-            if time.monotonic() >= due:
-                executor.spin_once(timeout_sec=0.0)
-                due = time.monotonic() + SELDOM
+            for index, (period, work) in enumerate(regular):
+                now = time.monotonic()
+                if now >= due[index]:
+                    due[index] = max(due[index] + period, now)  # what was missed is missed
+                    work()
             time.sleep(PERIOD)
 
     # --- as rclpy's executors see it: nothing is ever to be done ---

@@ -17,7 +17,6 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from gr2_msgs.msg import RobotState, SceneTruth, WbcStatus
-from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
@@ -53,7 +52,6 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy")
         for name, default in PARAMETERS.items():
             self.declare_parameter(name, default)
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._policy: Policy | None = None
         self._worker: InferenceWorker | None = None
         self._buffer = ObservationBuffer(BufferConfig())
@@ -95,8 +93,8 @@ class PolicyNode(LifecycleNode):
         subscribe(String, "/instruction", self._on_instruction, latched)
         self._truth_subscription: Subscription | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(0.1, self._supervise, clock=self._steady)
-        self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
+        self.inbox.every(0.1, self._supervise)
+        self.inbox.every(1.0, self._publish_diagnostics)
 
     # --- lifecycle ---
 

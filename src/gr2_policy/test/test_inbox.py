@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 
@@ -106,6 +107,8 @@ def test_running_serves_messages_services_and_warnings_until_stopped(
     node.create_service(Trigger, "/ask", lambda _, answer: answer)
     unfit = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     answers, warnings = [], []
+    ticks: list[float] = []
+    inbox.every(0.1, lambda: ticks.append(time.monotonic()))
 
     other = rclpy.create_node("other", context=node.context)
     sender = other.create_publisher(String, "/a", RELIABLE)
@@ -128,8 +131,9 @@ def test_running_serves_messages_services_and_warnings_until_stopped(
             sender.publish(String(data="hello"))
         if "incompatible QoS" in (text := capfd.readouterr().err):
             warnings.append(text)
-        return bool(heard and answers and warnings)
+        return bool(heard and answers and warnings and len(ticks) >= 3)
 
     inbox.run(executor, stopped)
     assert heard[0] == "hello"
+    assert min(after - before for before, after in itertools.pairwise(ticks)) > 0.09
     other.destroy_node()
