@@ -5,6 +5,7 @@ gr2 model info B --json   the same for programs
 gr2 model info FILE.yaml  of a configuration of your own
 gr2 model export runs/tokenizer runs/policy --out weights/mine    what is needed to run, at half the size
 gr2 model measure weights/mine --data data/others     its error on demonstrations that it did not learn from
+gr2 model measure runs/tokenizer --data data/others   how well a tokenizer shows them, and how steady its tokens are
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--out", type=Path, required=True, help="folder to write; one that is there is replaced")
     export.add_argument("--evaluated", type=Path, action="append", default=[], help="JSON of gr2 eval, for the card")
     export.add_argument("--full", action="store_true", help="keep 32 bits a number (default: 16 for the policy)")
-    measure = verbs.add_parser("measure", help="how far its actions and frames are from demonstrations")
-    measure.add_argument("weights", type=Path, help="folder that export wrote, or weights/mini")
+    measure = verbs.add_parser("measure", help="how far its actions and frames, or a tokenizer's pictures, are off")
+    measure.add_argument("weights", type=Path, help="folder that export wrote, weights/mini, or of a tokenizer alone")
     measure.add_argument("--data", type=Path, required=True, help="demonstrations; not those it learned from")
     measure.add_argument("--tasks", default="", help="names with commas between (default: all)")
     measure.add_argument("--json", type=Path, help="write the figures to this file too")

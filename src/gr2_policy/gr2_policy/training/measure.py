@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
-from gr2_policy.model.checkpoint import TextEncoderMismatch, load_policy, load_tokenizer
+from gr2_policy.model.checkpoint import CARD, TextEncoderMismatch, load_policy, load_tokenizer
 from gr2_policy.model.text import load_text_encoder
 from gr2_policy.training import common
+from gr2_policy.training.measure_tokenizer import measure_tokenizer
 from gr2_policy.training.mixture import Mixture
 from gr2_policy.training.policy_stage import PolicyStage
 from gr2_policy.training.settings import Source
@@ -52,11 +55,16 @@ def measure(weights: Path, data: Path, tasks: tuple[str, ...] = ()) -> dict[str,
 
 
 def run(weights: Path, data: Path, tasks: str, target: Path | None) -> None:
-    """Print the figures, and write them as JSON where that is asked for."""
-    figures = measure(weights, data, tuple(tasks.split(",")) if tasks else ())
-    written = json.dumps({name: round(value, 5) for name, value in figures.items()}, indent=1)
+    """Print the figures of a policy, or of a tokenizer alone, and write them as JSON where that is asked for."""
+    alone = (weights / CARD).is_file()  # a checkpoint itself, not a folder with two
+    figures = (measure_tokenizer if alone else measure)(weights, data, tuple(tasks.split(",")) if tasks else ())
+    written = json.dumps(_rounded(figures), indent=1)
     print(written)
     if target is not None:
         aside = target.with_name(f".{target.name}")
         aside.write_text(written + "\n", encoding="utf-8")
         os.replace(aside, target)
+
+
+def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _rounded(one) if isinstance(one, Mapping) else round(one, 5) for name, one in figures.items()}

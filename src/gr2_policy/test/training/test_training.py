@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from gr2_policy.model.gr2 import GR2
 from gr2_policy.model.text import pad_features
 from gr2_policy.model.transforms import Transforms
 from gr2_policy.model.vqgan import VqGan
+from gr2_policy.training import measure_tokenizer
 from gr2_policy.training.loop import Progress, TrainingDiverged, train
 from gr2_policy.training.mixture import Mixture
 from gr2_policy.training.policy_stage import PolicyStage, fit_normalization
@@ -284,3 +286,37 @@ def test_weights_are_measured_on_other_demonstrations(
     capsys.readouterr()
     assert model_cli.run(parser.parse_args(["measure", str(tmp_path), "--data", str(dataset.folder)])) == 2
     assert "tokenizer" in capsys.readouterr().err
+
+
+def test_a_tokenizer_is_measured_by_itself(
+    dataset: Dataset, tokenizer: VqGan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    model_cli.add_arguments(parser)
+    save_tokenizer(tmp_path / "untrained", tokenizer)
+    words = ["measure", str(tmp_path / "untrained"), "--data", str(dataset.folder)]
+    words += ["--json", str(tmp_path / "out.json")]
+    assert model_cli.run(parser.parse_args(words)) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert sorted(found) == sorted(dataset.shape.views)
+    total = sum(info.length for info in dataset.episodes)
+    for figures in found.values():
+        assert figures["frames"] == total
+        assert 0.0 < figures["absolute"] < 1.0
+        assert figures["psnr_db"] > -10.0 * math.log10(figures["absolute"])  # squares of what is below 1 are smaller
+        assert 0.0 <= figures["noise_flips"] <= 1.0
+        assert 1.0 <= figures["perplexity"] <= CONFIG.tokenizer.codebook_size
+    capsys.readouterr()
+    assert model_cli.run(parser.parse_args([*words, "--tasks", "no_such_task"])) == 2
+    assert "no episodes of no_such_task" in capsys.readouterr().err
+
+
+def test_frames_are_spread_evenly_over_the_data(
+    dataset: Dataset, tokenizer: VqGan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = sum(info.length for info in dataset.episodes)
+    monkeypatch.setattr(measure_tokenizer, "FRAMES", total // 3)
+    every = np.concatenate([next(iter(episode.images.values())) for episode in dataset])
+    chosen = next(iter(measure_tokenizer._frames(tokenizer, dataset, ()).values()))
+    step = -(-total // (total // 3))
+    assert np.array_equal(chosen, every[::step])
