@@ -11,10 +11,11 @@ import numpy as np
 from benchmarks.policy.ours import Subject
 from benchmarks.running_stack import running_stack
 from gr2_msgs.msg import WbcStatus
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
 from gr2_bringup.director import Director
+from gr2_wbc.polling import Polled, take
 
 TARGET_HZ = {"nano": 8.0, "mini": 8.0, "S": 4.0}
 OTHERS_HZ = 2.0
@@ -71,20 +72,20 @@ class _Watch:
     def __init__(self, director: Director) -> None:
         self._director = director
         self._statuses: list[WbcStatus] = []
-        self._times: list[tuple[float, float]] = []  # simulated and on the wall [s]
         director.node.create_subscription(WbcStatus, "/wbc_status", self._statuses.append, 10)
-        director.node.create_subscription(Clock, "/clock", self._on_clock, qos_profile_sensor_data)
+        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        # polled: waking up for every tick would burden the stack just while it is alone
+        self._clock = Polled().subscribe(director.node, Clock, "/clock", print, newest)
         director.spin(1.0)
 
-    def _on_clock(self, tick: Clock) -> None:
-        self._times.append((tick.clock.sec + 1e-9 * tick.clock.nanosec, time.monotonic()))
-
     def _newest(self) -> tuple[WbcStatus, tuple[float, float]]:
+        """The controller's status, and the simulated time and that on the wall [s]."""
         self._statuses.clear()
-        self._times.clear()
-        if not self._director.wait_until(lambda: bool(self._statuses and self._times), 10.0):
-            raise SystemExit("the stack has fallen silent: /wbc_status or /clock did not come for 10 s")
-        return self._statuses[-1], self._times[-1]
+        if not self._director.wait_until(lambda: bool(self._statuses), 10.0):
+            raise SystemExit("the stack has fallen silent: /wbc_status did not come for 10 s")
+        for tick, _ in take(self._clock, 1):
+            return self._statuses[-1], (tick.clock.sec + 1e-9 * tick.clock.nanosec, time.monotonic())
+        raise SystemExit("the simulator is silent: there is nothing on /clock")
 
     def during(self, work: Callable[[], object]) -> dict[str, float]:
         """The controller's cycles, those it missed, and simulated seconds per second, while work is done."""

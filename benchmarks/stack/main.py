@@ -163,7 +163,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     values: dict[str, object] = {"image_width": args.size, "image_height": args.size}
-    given = dict(item.split("=", 1) if "=" in item else (item, "") for item in args.set)
+    given = dict(item.partition("=")[::2] for item in args.set)
     try:
         parsed = stack.parse(stack.SIMULATION, given)
     except stack.BadArgument as bad:

@@ -1,8 +1,8 @@
 """Subscriptions that a node reads in turns of a few milliseconds, instead of being woken up for each message.
 
-An executor's wait costs a third of a millisecond and more however little there is to do, and a node in simulation gets
-a message every three milliseconds, most of them ticks of the clock: half of a core, beside an inference that could use
-it. Here a turn costs what its messages cost.
+An executor's wait costs a quarter of a millisecond and more however little there is to do, and a node in simulation
+gets a message every three milliseconds, most of them ticks of the clock: a third of a core and more, beside an
+inference that could use it. Here a turn costs what its messages cost.
 """
 
 from __future__ import annotations
@@ -45,12 +45,15 @@ class Inbox(CallbackGroup):
                 subscription.callback_group = self
                 self._handlers[subscription] = 1, partial(_set_time, subscription.callback)
 
-    def subscribe(self, kind: type, topic: str, handler: Handler, profile: QoSProfile, most: int = 10) -> Subscription:
+    def subscribe(
+        self, kind: type, topic: str, handler: Handler, profile: QoSProfile | int, most: int = 10
+    ) -> Subscription:
         """Subscribe to a topic.
 
         Args:
             kind: type of its messages.
             handler: called with each message and what the middleware says of it (``source_timestamp`` ...).
+            profile: its quality of service; a number is the depth of a reliable one.
             most: messages of one turn; more than come in one.
         """
         made = self._node.create_subscription(kind, topic, handler, profile)  # type: ignore[arg-type]

@@ -77,7 +77,6 @@ class PolicyNode(LifecycleNode):
         self._imagination = ImaginationOutlet(self, self._frame_ids, gate, self._on_surprise)
 
     def _connect(self) -> None:
-        reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
@@ -85,11 +84,11 @@ class PolicyNode(LifecycleNode):
         kind, ending = (CompressedImage, "/compressed") if self._value("compressed_images") else (Image, "")
         for camera, topic in CAMERAS.items():
             subscribe(kind, topic + ending, partial(self._on_image, camera), qos_profile_sensor_data)
-        subscribe(RobotState, "/robot_state", self._on_state, reliable)
-        subscribe(WbcStatus, "/wbc_status", self._on_wbc_status, reliable)
+        subscribe(RobotState, "/robot_state", self._on_state, 10)
+        subscribe(WbcStatus, "/wbc_status", self._on_wbc_status, 10)
         # A transient-local subscription does not match `ros2 topic pub`, a volatile one misses what was said
         # before it began: so both, and what comes twice is taken once.
-        subscribe(String, "/instruction", self._on_instruction, reliable)
+        subscribe(String, "/instruction", self._on_instruction, 10)
         subscribe(String, "/instruction", self._on_instruction, latched)
         self._truth_subscription: Subscription | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -130,8 +129,7 @@ class PolicyNode(LifecycleNode):
         if self._instruction:
             self._worker.set_instruction(self._instruction)
         if policy.privileged:
-            profile = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-            self._truth_subscription = self.inbox.subscribe(SceneTruth, "/sim/truth", self._on_truth, profile)
+            self._truth_subscription = self.inbox.subscribe(SceneTruth, "/sim/truth", self._on_truth, 10)
             self.get_logger().warning(
                 f"'{policy.model_id}' is a scripted policy that reads the simulator's ground truth; nothing is learned"
             )
